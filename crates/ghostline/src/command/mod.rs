@@ -1,0 +1,1 @@
+//! Commands: what players ask for, tick by tick.

@@ -1,0 +1,1 @@
+//! Ghosts: what is replicated, and how its fields become lanes.

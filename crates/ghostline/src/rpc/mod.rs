@@ -1,0 +1,1 @@
+//! RPCs: reliable one-off messages between a client and the server.

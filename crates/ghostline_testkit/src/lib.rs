@@ -1,0 +1,1 @@
+//! ghostline_testkit
