@@ -1,0 +1,53 @@
+//! `#[derive(RpcCommand)]`: writes all fields of a struct as bits, and reads them back or says what is wrong with them.
+//! Takes a `Structure`; the impl goes to the game's code.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote_spanned;
+use syn::{DeriveInput, Result};
+
+use crate::attributes::{no_rpc_options, type_name};
+use crate::structure::{Structure, all};
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let structure = Structure::of(input, "RpcCommand")?;
+    let ident = structure.ident;
+    let name = type_name(&structure, "rpc")?;
+    all(&structure.fields, no_rpc_options)?;
+
+    let texts = structure.fields.iter().map(|field| {
+        let (ty, name) = (field.ty, &field.name);
+        quote_spanned!(field.site()=> (#name, <#ty as ::ghostline::RpcField>::type_text()))
+    });
+    let encodes = structure.fields.iter().map(|field| {
+        let (ty, member) = (field.ty, &field.member);
+        quote_spanned!(field.site()=> <#ty as ::ghostline::RpcField>::encode(&self.#member, out);)
+    });
+    // The fields of a struct expression are evaluated in the order written, which is that of the bits.
+    let decodes = structure.fields.iter().map(|field| {
+        let (ty, member) = (field.ty, &field.member);
+        quote_spanned!(field.site()=> #member: <#ty as ::ghostline::RpcField>::decode(input)?)
+    });
+    Ok(quote_spanned! {Span::mixed_site()=>
+        #[automatically_derived]
+        impl ::ghostline::RpcCommand for #ident {
+            fn name() -> &'static ::core::primitive::str {
+                #name
+            }
+
+            fn canonical_text() -> ::ghostline::__macro::String {
+                ::ghostline::__macro::rpc_text(#name, &[#(#texts),*])
+            }
+
+            fn encode(&self, out: &mut ::ghostline::__macro::BitWriter) {
+                // A struct without fields writes nothing.
+                let _ = &out;
+                #(#encodes)*
+            }
+
+            fn decode(input: &mut ::ghostline::__macro::BitReader<'_>) -> ::core::result::Result<Self, ::ghostline::__macro::DecodeError> {
+                let _ = &input;
+                ::core::result::Result::Ok(Self { #(#decodes),* })
+            }
+        }
+    })
+}
