@@ -1,0 +1,174 @@
+//! The trait that every transport implements, with its handles, events and capabilities.
+//! The layer above calls it with bytes and the time; bytes come back as events of `poll`.
+
+use core::fmt;
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use crate::close::{CloseReason, DisconnectCause};
+use crate::error::{ConnectError, ListenError, SendError};
+
+/// A driver's own handle to one of its connections. Slots are reused, generations are not: the handle of a closed
+/// connection never reaches another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DriverConnection {
+    index: u32,
+    generation: u32,
+}
+
+impl DriverConnection {
+    /// For implementors of [`Driver`]: the handle of slot `index` in its `generation`.
+    pub const fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+
+    /// The slot; small, dense and reused.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How often the slot was taken.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Display for DriverConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}v{}", self.index, self.generation)
+    }
+}
+
+/// The three ways in which a message can travel. Within one pipeline of one connection, messages that arrive do so
+/// in the order in which they were sent, or (unreliable ones on a real network) not at all or out of order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Pipeline {
+    /// One datagram, at most [`Capabilities::max_datagram_bytes`].
+    Unreliable,
+    /// As many datagrams as it takes, all or nothing, at most [`Capabilities::max_fragmented_bytes`].
+    UnreliableFragmented,
+    /// Arrives exactly once and in order, or the connection ends; at most [`Capabilities::max_reliable_bytes`].
+    ReliableOrdered,
+}
+
+/// Whether a link leaves the process. Some delays and margins are only needed when it does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TransportKind {
+    /// Both ends are in this process.
+    InProcess,
+    /// The link crosses a socket.
+    Socket,
+}
+
+/// What a driver can do, so that nothing is done twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// Whether the link leaves the process.
+    pub kind: TransportKind,
+    /// Nobody between the two ends can read or change what travels.
+    pub encrypted: bool,
+    /// Nothing is ever lost, not even on the unreliable pipelines.
+    pub reliable: bool,
+    /// Largest message on [`Pipeline::Unreliable`], in bytes.
+    pub max_datagram_bytes: usize,
+    /// Largest message on [`Pipeline::UnreliableFragmented`], in bytes.
+    pub max_fragmented_bytes: usize,
+    /// Largest message on [`Pipeline::ReliableOrdered`], in bytes.
+    pub max_reliable_bytes: usize,
+}
+
+/// What a driver has to tell. Events of one connection come in the order in which they happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DriverEvent {
+    /// A client connected to this driver, which listens. Messages may be sent at once.
+    Accepted {
+        /// The new connection.
+        connection: DriverConnection,
+    },
+    /// An attempt of [`Driver::connect`] succeeded.
+    Connected {
+        /// The handle that `connect` returned.
+        connection: DriverConnection,
+    },
+    /// A message arrived.
+    Received {
+        /// Through which connection.
+        connection: DriverConnection,
+        /// Through which of its pipelines.
+        pipeline: Pipeline,
+        /// The message. Give the buffer back with [`Driver::recycle`] when it is read.
+        bytes: Vec<u8>,
+    },
+    /// The connection, or the attempt to connect, is over and its handle stale. Raised exactly once, and never for
+    /// connections that this side closed with [`Driver::disconnect`].
+    Disconnected {
+        /// The stale handle.
+        connection: DriverConnection,
+        /// Why.
+        cause: DisconnectCause,
+    },
+}
+
+/// A transport: endpoints, connections and three pipelines, polled with the time, never blocking.
+///
+/// `now` is the time since any fixed moment and must not go backwards; it is compared only with itself.
+/// `Sync` is asked for so that a store of drivers can be shared read-only, for instance as a resource.
+pub trait Driver: Send + Sync + 'static {
+    /// What this driver can do. Constant over its life.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Begins to accept connections, and returns the address with the real port (0 asks for any free one).
+    ///
+    /// # Errors
+    /// [`ListenError`] if this driver listens already or the address can't be had.
+    fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError>;
+
+    /// Accepts no further connections. Those that exist stay.
+    fn stop_listening(&mut self);
+
+    /// Whether connections are accepted.
+    fn is_listening(&self) -> bool;
+
+    /// Where this driver listens, or from where it connects; `None` if it does neither.
+    fn local_address(&self) -> Option<SocketAddr>;
+
+    /// The other side's address; `None` for a stale handle.
+    fn remote_address(&self, connection: DriverConnection) -> Option<SocketAddr>;
+
+    /// Begins to connect. The outcome is an event: [`DriverEvent::Connected`] or [`DriverEvent::Disconnected`].
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the attempt can't even begin; then there is no event.
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        now: Duration,
+    ) -> Result<DriverConnection, ConnectError>;
+
+    /// Takes a message; it leaves with the next [`flush`](Driver::flush).
+    ///
+    /// # Errors
+    /// [`SendError`]; then nothing was taken. An unreliable message that finds its queue full is *not* an error:
+    /// it is dropped and counted, as a network would.
+    fn send(
+        &mut self,
+        connection: DriverConnection,
+        pipeline: Pipeline,
+        bytes: &[u8],
+    ) -> Result<(), SendError>;
+
+    /// Closes a connection or an attempt. It is gone on this side at once, without an event; the other side gets
+    /// what was sent before, then the reason. A stale handle is ignored.
+    fn disconnect(&mut self, connection: DriverConnection, reason: CloseReason);
+
+    /// Appends what happened since the last call to `events`, which is not cleared.
+    fn poll(&mut self, now: Duration, events: &mut Vec<DriverEvent>);
+
+    /// Hands what was sent, and due attempts to connect, to the link.
+    fn flush(&mut self, now: Duration);
+
+    /// Takes back a buffer of [`DriverEvent::Received`], so that receiving need not allocate.
+    fn recycle(&mut self, buffer: Vec<u8>) {
+        drop(buffer);
+    }
+}

@@ -1,0 +1,101 @@
+//! The errors of the transport, one small enum per verb.
+//! They are returned to the layer above; nothing here is ever sent to the other side.
+
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::store::DriverId;
+
+/// Why a driver does not listen.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// This driver listens already; stop it first.
+    #[error("already listening on {address}")]
+    AlreadyListening {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// Another driver holds the port.
+    #[error("{address} is in use")]
+    AddressInUse {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// Port 0 was asked for, and every port of the dynamic range is taken.
+    #[error("no free port in the dynamic range")]
+    NoFreePort,
+}
+
+/// Why an attempt to connect did not even begin.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody can listen there (port 0).
+    #[error("{address} is not an address to connect to")]
+    InvalidAddress {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The driver's table of connections is full.
+    #[error("no more than {limit} connections per driver")]
+    TooManyConnections {
+        /// [`MAX_CONNECTIONS`](crate::limits::MAX_CONNECTIONS).
+        limit: usize,
+    },
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The handle is stale, or its connection is not open (yet).
+    #[error("not connected")]
+    NotConnected,
+    /// The message does not fit into its pipeline.
+    #[error("a message of {bytes} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// Largest message of this pipeline, in bytes.
+        limit: usize,
+        /// Size of the message, in bytes.
+        bytes: usize,
+    },
+    /// The reliable queue of this connection is at its bound: the other side does not keep up. Try again later.
+    #[error("the reliable queue is full")]
+    QueueFull,
+}
+
+/// What goes wrong in a [`DriverStore`](crate::DriverStore).
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store holds as many drivers as it may.
+    #[error("a driver store holds at most {limit} drivers")]
+    Full {
+        /// [`MAX_DRIVERS`](crate::limits::MAX_DRIVERS).
+        limit: usize,
+    },
+    /// The store holds no driver at all.
+    #[error("the driver store is empty")]
+    Empty,
+    /// No driver has this id.
+    #[error("the driver store has no driver {0}")]
+    UnknownDriver(DriverId),
+    /// A driver did not listen; those that already did were stopped again.
+    #[error("driver {driver} does not listen: {source}")]
+    Listen {
+        /// The driver that failed.
+        driver: DriverId,
+        /// Why.
+        source: ListenError,
+    },
+    /// A driver did not begin to connect.
+    #[error("driver {driver} does not connect: {source}")]
+    Connect {
+        /// The driver that failed.
+        driver: DriverId,
+        /// Why.
+        source: ConnectError,
+    },
+}

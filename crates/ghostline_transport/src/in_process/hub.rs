@@ -1,0 +1,369 @@
+//! The shared state of an in-process network: an outbox and an inbox per driver, the listeners and the buffer pool.
+//! Parcels come in through `post`, move in `deliver` in canonical order, and leave through `take_inbox`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::network::Recorded;
+use super::pool::BufferPool;
+use super::queue::{Address, Body, Destination, Direction, Load, Parcel};
+use crate::close::CloseReason;
+use crate::driver::{DriverConnection, Pipeline};
+use crate::error::{ListenError, SendError};
+use crate::limits;
+
+/// What the hub knows of one driver.
+#[derive(Default)]
+struct Endpoint {
+    /// On the link, in the order in which they were put there.
+    outbox: Vec<Parcel>,
+    /// Delivered, not polled yet.
+    inbox: Vec<Parcel>,
+    /// The driver is gone; the endpoint stays until its last parcels are.
+    dropped: bool,
+    /// Open connections that this driver made, oldest first: own handle and the server's end.
+    links: Vec<(DriverConnection, Address)>,
+    /// By direction, for the connections that this driver makes.
+    cut: [bool; 2],
+    /// Messages that left the link so far, by direction.
+    sequence: [u64; 2],
+    recording: bool,
+    recorded: Vec<Recorded>,
+}
+
+#[derive(Default)]
+pub(super) struct Hub {
+    /// By creation number; `None` for drivers that are gone, whose numbers are never used again.
+    endpoints: Vec<Option<Box<Endpoint>>>,
+    /// Ports, and the creation numbers of the drivers that listen on them.
+    listeners: BTreeMap<u16, u64>,
+    pub(super) pool: BufferPool,
+    /// Scratch of `deliver`, empty between calls.
+    moving: Vec<Parcel>,
+}
+
+/// What a cut link does with a parcel.
+enum WhenCut {
+    /// Book-keeping of the link itself, which the network it stands for would not carry.
+    Pass,
+    /// Delivered when the cut ends, in order.
+    Hold,
+    Lose,
+}
+
+fn when_cut(body: &Body) -> WhenCut {
+    match body {
+        Body::Credit(_) | Body::Unanswered => WhenCut::Pass,
+        Body::Accept | Body::Refuse | Body::Close(_) => WhenCut::Hold,
+        Body::Message { pipeline, .. } => match pipeline {
+            Pipeline::ReliableOrdered => WhenCut::Hold,
+            Pipeline::Unreliable | Pipeline::UnreliableFragmented => WhenCut::Lose,
+        },
+        Body::Request => WhenCut::Lose,
+    }
+}
+
+impl Hub {
+    /// A new driver's creation number.
+    pub(super) fn add_driver(&mut self) -> u64 {
+        let number = self.endpoints.len() as u64;
+        self.endpoints.push(Some(Box::default()));
+        number
+    }
+
+    fn endpoint(&mut self, number: u64) -> Option<&mut Endpoint> {
+        let index = usize::try_from(number).ok()?;
+        self.endpoints.get_mut(index)?.as_deref_mut()
+    }
+
+    pub(super) fn has_driver(&mut self, number: u64) -> bool {
+        self.endpoint(number)
+            .is_some_and(|endpoint| !endpoint.dropped)
+    }
+
+    /// Gives a port to a driver; port 0 means the first free one of the dynamic range from `preferred`.
+    pub(super) fn open_port(
+        &mut self,
+        number: u64,
+        address: SocketAddr,
+        preferred: u16,
+    ) -> Result<SocketAddr, ListenError> {
+        let port = match address.port() {
+            0 => self.free_port(preferred).ok_or(ListenError::NoFreePort)?,
+            port if self.listeners.contains_key(&port) => {
+                return Err(ListenError::AddressInUse { address });
+            }
+            port => port,
+        };
+        self.listeners.insert(port, number);
+        Ok(SocketAddr::new(address.ip(), port))
+    }
+
+    fn free_port(&self, preferred: u16) -> Option<u16> {
+        let last =
+            limits::FIRST_DYNAMIC_PORT.saturating_add(limits::DYNAMIC_PORTS.saturating_sub(1));
+        (preferred..=last)
+            .chain(limits::FIRST_DYNAMIC_PORT..preferred)
+            .find(|port| !self.listeners.contains_key(port))
+    }
+
+    pub(super) fn close_port(&mut self, port: u16) {
+        self.listeners.remove(&port);
+    }
+
+    /// Puts a driver's parcels on the link, in order.
+    pub(super) fn post(&mut self, number: u64, parcels: &mut Vec<Parcel>) {
+        if let Some(endpoint) = self.endpoint(number) {
+            endpoint.outbox.append(parcels);
+        }
+    }
+
+    /// Swaps the delivered parcels of a driver for the empty `inbox`.
+    pub(super) fn take_inbox(&mut self, number: u64, inbox: &mut Vec<Parcel>) {
+        if let Some(endpoint) = self.endpoint(number) {
+            core::mem::swap(&mut endpoint.inbox, inbox);
+        }
+    }
+
+    /// A driver is gone. What it has put on the link still arrives, and requests that it did not read are answered.
+    pub(super) fn drop_driver(&mut self, number: u64) {
+        self.listeners.retain(|_port, owner| *owner != number);
+        let Some(endpoint) = self.endpoint(number) else {
+            return;
+        };
+        endpoint.dropped = true;
+        for parcel in core::mem::take(&mut endpoint.inbox) {
+            // Not to the other side's inbox: that changes in `deliver` alone.
+            let answer = self.answer_for(parcel);
+            if let Some(endpoint) = self.endpoint(number) {
+                endpoint.outbox.extend(answer);
+            }
+        }
+    }
+
+    /// Moves everything on the link to the inboxes: drivers in order of creation, each one's parcels in the order in
+    /// which it put them there.
+    pub(super) fn deliver(&mut self) {
+        let mut moving = core::mem::take(&mut self.moving);
+        for number in 0..self.endpoints.len() as u64 {
+            let Some(sender) = self.endpoint(number) else {
+                continue;
+            };
+            core::mem::swap(&mut sender.outbox, &mut moving);
+            for parcel in moving.drain(..) {
+                self.hand_over(parcel);
+            }
+            self.forget_if_done(number);
+        }
+        self.moving = moving;
+    }
+
+    fn forget_if_done(&mut self, number: u64) {
+        let done = self.endpoint(number).is_some_and(|endpoint| {
+            endpoint.dropped && endpoint.outbox.is_empty() && !endpoint.recording
+        });
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        if done && let Some(endpoint) = self.endpoints.get_mut(index) {
+            *endpoint = None;
+        }
+    }
+
+    fn hand_over(&mut self, parcel: Parcel) {
+        let direction = parcel.direction.index();
+        let client = parcel.client().and_then(|client| self.endpoint(client));
+        let is_cut = client.is_some_and(|client| client.cut.get(direction) == Some(&true));
+        if is_cut {
+            match when_cut(&parcel.body) {
+                WhenCut::Pass => {}
+                WhenCut::Hold => {
+                    // The outbox was emptied before this round, so what is held keeps its order and its place in
+                    // front of what comes later.
+                    if let Some(sender) = self.endpoint(parcel.from.driver) {
+                        sender.outbox.push(parcel);
+                    }
+                    return;
+                }
+                WhenCut::Lose => {
+                    self.record(&parcel, true);
+                    self.bounce(parcel);
+                    return;
+                }
+            }
+        }
+        self.note_links(&parcel);
+        let receiver = match parcel.to {
+            Destination::Peer(peer) => Some(peer.driver),
+            Destination::Listener { port } => self.listeners.get(&port).copied(),
+        };
+        match receiver {
+            Some(number) if self.has_driver(number) => {
+                self.record(&parcel, false);
+                if let Some(endpoint) = self.endpoint(number) {
+                    endpoint.inbox.push(parcel);
+                }
+            }
+            _ => {
+                self.record(&parcel, true);
+                self.bounce(parcel);
+            }
+        }
+    }
+
+    /// Gives a sender the answer for a receiver that did not get its parcel.
+    fn bounce(&mut self, parcel: Parcel) {
+        let number = parcel.from.driver;
+        if let Some(answer) = self.answer_for(parcel)
+            && let Some(sender) = self.endpoint(number)
+            && !sender.dropped
+        {
+            sender.inbox.push(answer);
+        }
+    }
+
+    /// What to say to the sender of a parcel that nobody will read, so that it does not wait for ever.
+    fn answer_for(&mut self, parcel: Parcel) -> Option<Parcel> {
+        let body = match parcel.body {
+            Body::Request => Body::Unanswered,
+            Body::Accept => Body::Close(CloseReason::default()),
+            Body::Message {
+                pipeline,
+                bytes,
+                injected,
+            } => {
+                let load = Load::of(pipeline, bytes.len());
+                self.pool.give(bytes);
+                if injected {
+                    return None;
+                }
+                Body::Credit(load)
+            }
+            Body::Refuse | Body::Unanswered | Body::Close(_) | Body::Credit(_) => return None,
+        };
+        Some(Parcel {
+            from: match parcel.to {
+                Destination::Peer(receiver) => receiver,
+                Destination::Listener { .. } => parcel.from,
+            },
+            to: Destination::Peer(parcel.from),
+            direction: match parcel.direction {
+                Direction::ToServer => Direction::ToClient,
+                Direction::ToClient => Direction::ToServer,
+            },
+            body,
+        })
+    }
+
+    /// Keeps the client's list of open connections, which `inject` needs.
+    fn note_links(&mut self, parcel: &Parcel) {
+        let Destination::Peer(peer) = parcel.to else {
+            return;
+        };
+        let (client, server) = match parcel.direction {
+            Direction::ToServer => (parcel.from, peer),
+            Direction::ToClient => (peer, parcel.from),
+        };
+        let Some(endpoint) = self.endpoint(client.driver) else {
+            return;
+        };
+        match parcel.body {
+            Body::Accept => endpoint.links.push((client.connection, server)),
+            Body::Close(_) => endpoint.links.retain(|link| link.0 != client.connection),
+            _ => {}
+        }
+    }
+
+    /// Numbers a message that leaves the link, and keeps a copy if its client is recorded.
+    fn record(&mut self, parcel: &Parcel, lost: bool) {
+        let Body::Message {
+            pipeline,
+            bytes,
+            injected,
+        } = &parcel.body
+        else {
+            return;
+        };
+        let Some(endpoint) = parcel.client().and_then(|client| self.endpoint(client)) else {
+            return;
+        };
+        let Some(next) = endpoint.sequence.get_mut(parcel.direction.index()) else {
+            return;
+        };
+        let sequence = *next;
+        *next = next.saturating_add(1);
+        if endpoint.recording && endpoint.recorded.len() < limits::MAX_RECORDED_MESSAGES {
+            endpoint.recorded.push(Recorded {
+                direction: parcel.direction,
+                pipeline: *pipeline,
+                bytes: bytes.clone(),
+                sequence,
+                lost,
+                injected: *injected,
+            });
+        }
+    }
+
+    pub(super) fn set_cut(&mut self, client: u64, direction: Direction, cut: bool) -> bool {
+        let slot = self
+            .endpoint(client)
+            .and_then(|endpoint| endpoint.cut.get_mut(direction.index()));
+        slot.map(|slot| *slot = cut).is_some()
+    }
+
+    pub(super) fn set_recording(&mut self, client: u64, recording: bool) -> bool {
+        let endpoint = self.endpoint(client);
+        endpoint
+            .map(|endpoint| endpoint.recording = recording)
+            .is_some()
+    }
+
+    pub(super) fn take_recorded(&mut self, client: u64) -> Vec<Recorded> {
+        self.endpoint(client)
+            .map(|endpoint| core::mem::take(&mut endpoint.recorded))
+            .unwrap_or_default()
+    }
+
+    /// Puts raw bytes on the newest open connection of a client, as if the side that sends in this direction had.
+    pub(super) fn inject(
+        &mut self,
+        client: u64,
+        direction: Direction,
+        pipeline: Pipeline,
+        bytes: Vec<u8>,
+    ) -> Result<(), SendError> {
+        let limit = limits::MAX_RELIABLE_BYTES;
+        if bytes.len() > limit {
+            let bytes = bytes.len();
+            return Err(SendError::TooLarge { limit, bytes });
+        }
+        let links = self.endpoint(client).map(|endpoint| &endpoint.links);
+        let link = links.and_then(|links| links.last().copied());
+        let (connection, server) = link.ok_or(SendError::NotConnected)?;
+        let client = Address {
+            driver: client,
+            connection,
+        };
+        let (from, to) = match direction {
+            Direction::ToServer => (client, server),
+            Direction::ToClient => (server, client),
+        };
+        let sender = self.endpoint(from.driver).ok_or(SendError::NotConnected)?;
+        let waiting = sender.outbox.iter().filter(|parcel| {
+            let injected = matches!(parcel.body, Body::Message { injected: true, .. });
+            injected && parcel.from == from
+        });
+        if waiting.count() >= limits::MAX_INJECTED_MESSAGES {
+            return Err(SendError::QueueFull);
+        }
+        sender.outbox.push(Parcel {
+            from,
+            to: Destination::Peer(to),
+            direction,
+            body: Body::Message {
+                pipeline,
+                bytes,
+                injected: true,
+            },
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! The in-process transport: two queues per connection, between drivers of one [`InProcessNetwork`].
+//! Drivers put parcels on their outbox (`driver.rs`); `deliver` moves them to the inboxes (`hub.rs`); drivers poll
+//! (`receive.rs`).
+//!
+//! What a driver puts on the link becomes visible to the other side only after [`InProcessNetwork::deliver`], and
+//! everything that drivers share changes only there. So worlds of one stage may run in any order, or in parallel,
+//! with the same result.
+
+mod connection;
+mod driver;
+mod hub;
+mod network;
+mod pool;
+mod queue;
+mod receive;
+
+pub use driver::{InProcessDriver, InProcessStats};
+pub use network::{InProcessNetwork, Recorded};
+pub use pool::PoolStats;
+pub use queue::Direction;

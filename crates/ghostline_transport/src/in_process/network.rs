@@ -1,0 +1,135 @@
+//! The in-process network: makes drivers that can reach each other, and delivers what they sent when told to.
+//! The runner calls `deliver` at the borders between stages; tests also cut, inject and record through it.
+
+use core::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::driver::InProcessDriver;
+use super::hub::Hub;
+use super::pool::PoolStats;
+use super::queue::Direction;
+use crate::driver::Pipeline;
+use crate::error::SendError;
+use crate::settings::{DriverSettings, InvalidSettings};
+
+/// The way to the shared state, which cares for poisoning.
+#[derive(Clone, Default)]
+pub(super) struct SharedHub(Arc<Mutex<Hub>>);
+
+impl SharedHub {
+    /// A lock poisoned by a panic elsewhere is taken over: no method of the hub leaves it half changed in a way that
+    /// could do worse than lose parcels of the world that panicked.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A network inside this process. Clones are the same network.
+///
+/// What drivers send and [flush](crate::Driver::flush) becomes visible to the other side only after
+/// [`deliver`](Self::deliver), in an order that depends on nothing but what each driver did: per connection in the
+/// order of sending, connection requests in the order of the client drivers' creation numbers.
+#[derive(Clone, Default)]
+pub struct InProcessNetwork {
+    hub: SharedHub,
+}
+
+impl fmt::Debug for InProcessNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcessNetwork").finish_non_exhaustive()
+    }
+}
+
+impl InProcessNetwork {
+    /// A network without drivers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A driver with default settings. Its [number](InProcessDriver::number) is its place in the order of creation.
+    pub fn driver(&self) -> InProcessDriver {
+        InProcessDriver::new(self.hub.clone(), DriverSettings::default())
+    }
+
+    /// A driver with settings of its own.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] lists everything that is wrong with them.
+    pub fn driver_with(
+        &self,
+        settings: DriverSettings,
+    ) -> Result<InProcessDriver, InvalidSettings> {
+        settings.validate()?;
+        Ok(InProcessDriver::new(self.hub.clone(), settings))
+    }
+
+    /// Hands everything on the link to its receivers, who see it at their next poll. The runner calls this after
+    /// each stage, while no world runs.
+    pub fn deliver(&self) {
+        self.hub.lock().deliver();
+    }
+
+    /// What the message buffers have been through.
+    pub fn pool_stats(&self) -> PoolStats {
+        self.hub.lock().pool.stats
+    }
+
+    /// A test instrument: cuts, or mends, one direction of all connections that the driver with this creation number
+    /// makes. Returns whether there is such a driver.
+    ///
+    /// From the next [`deliver`](Self::deliver) on, unreliable messages are lost without a word, and reliable ones
+    /// (and the news of accepting, refusing and closing) are held back until the cut ends, then delivered in order;
+    /// they fill the sender's queue meanwhile. Requests to connect are lost and repeated.
+    pub fn cut(&self, client: u64, direction: Direction, cut: bool) -> bool {
+        self.hub.lock().set_cut(client, direction, cut)
+    }
+
+    /// A test instrument: puts raw bytes on the newest open connection of the client driver with this creation number,
+    /// as if the side that sends in this direction had sent them now. The size limits of the pipelines don't apply.
+    ///
+    /// # Errors
+    /// [`SendError::NotConnected`] without an open connection, [`SendError::TooLarge`] above
+    /// [`MAX_RELIABLE_BYTES`](crate::limits::MAX_RELIABLE_BYTES), [`SendError::QueueFull`] if
+    /// [`MAX_INJECTED_MESSAGES`](crate::limits::MAX_INJECTED_MESSAGES) wait already.
+    pub fn inject(
+        &self,
+        client: u64,
+        direction: Direction,
+        pipeline: Pipeline,
+        bytes: Vec<u8>,
+    ) -> Result<(), SendError> {
+        self.hub.lock().inject(client, direction, pipeline, bytes)
+    }
+
+    /// A test instrument: begins, or ends, to record the messages of all connections that the driver with this
+    /// creation number makes. Returns whether there is such a driver.
+    ///
+    /// At most [`MAX_RECORDED_MESSAGES`](crate::limits::MAX_RECORDED_MESSAGES) are kept until they are taken; a gap
+    /// in the sequence numbers tells of those that were not.
+    pub fn record(&self, client: u64, recording: bool) -> bool {
+        self.hub.lock().set_recording(client, recording)
+    }
+
+    /// A test instrument: takes what was recorded so far, in the order in which it left the link. Works also after
+    /// the client driver is dropped, as long as recording was not ended.
+    pub fn take_recorded(&self, client: u64) -> Vec<Recorded> {
+        self.hub.lock().take_recorded(client)
+    }
+}
+
+/// A message that left the link while its client was recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Through which pipeline.
+    pub pipeline: Pipeline,
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// Its place, from 0, among all messages of this client and direction that left the link, recorded or not.
+    pub sequence: u64,
+    /// Lost to a cut, or to a receiver that is gone.
+    pub lost: bool,
+    /// Put there by [`InProcessNetwork::inject`].
+    pub injected: bool,
+}

@@ -1,0 +1,69 @@
+//! Every bound of the transport under its name, with the reason for its value.
+//! Settings are validated against these, queues and pools are cut off at them.
+
+/// Drivers in one [`DriverStore`](crate::DriverStore). The reference holds three; eight leave room for an
+/// in-process link, several sockets and a relay side by side.
+pub const MAX_DRIVERS: usize = 8;
+
+/// Connections of one driver, in either role. Far above what one simulation can feed, far below what a table of
+/// slots notices.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+/// Bytes of text in a [`CloseReason`](crate::CloseReason): one line for a person to read, small enough for any
+/// closing packet.
+pub const MAX_CLOSE_TEXT_BYTES: usize = 256;
+
+/// Smallest permitted `max_message_bytes`: a packet header and one small record must fit.
+pub const MIN_MESSAGE_BYTES: usize = 64;
+
+/// Largest permitted `max_message_bytes`: an Ethernet frame of 1,500 bytes less the headers of IPv6 and UDP.
+pub const MAX_MESSAGE_BYTES: usize = 1_452;
+
+/// Default of `max_message_bytes`: what a datagram of the socket driver carries at the smallest path MTU, so that
+/// a game sees the same packets in process as on the wire.
+pub const DEFAULT_MESSAGE_BYTES: usize = 1_162;
+
+/// Largest message on [`Pipeline::UnreliableFragmented`](crate::Pipeline::UnreliableFragmented).
+pub const MAX_FRAGMENTED_BYTES: usize = 16 * 1024;
+
+/// Largest message on [`Pipeline::ReliableOrdered`](crate::Pipeline::ReliableOrdered): eight of the largest RPCs.
+pub const MAX_RELIABLE_BYTES: usize = 64 * 1024;
+
+/// Upper end of the settings that are times in milliseconds: one hour. Above it a "time-out" is a leak.
+pub const MAX_TIMEOUT_MS: u32 = 3_600_000;
+
+/// Upper end of `max_connect_attempts`.
+pub const MAX_CONNECT_ATTEMPTS: u32 = 10_000;
+
+/// Upper end of `queue_messages`, per connection, direction and class (unreliable, reliable).
+pub const MAX_QUEUE_MESSAGES: usize = 65_536;
+
+/// Lower end of `queue_bytes`: one message of the largest kind must fit, else it could never be sent.
+pub const MIN_QUEUE_BYTES: usize = MAX_RELIABLE_BYTES;
+
+/// Upper end of `queue_bytes`, per connection, direction and class.
+pub const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
+
+/// First port of the range from which a listener on port 0 gets its port (the dynamic range of RFC 6335).
+pub const FIRST_DYNAMIC_PORT: u16 = 49_152;
+
+/// Number of ports in the dynamic range.
+pub const DYNAMIC_PORTS: u16 = 16_384;
+
+/// Buffers that a driver takes from the shared pool at once, so that sending rarely takes the lock.
+pub const POOL_BATCH: usize = 16;
+
+/// Free buffers kept in the shared pool of an in-process network; further ones are freed.
+pub const MAX_POOLED_BUFFERS: usize = 16_384;
+
+/// Bytes of capacity kept in the shared pool of an in-process network; further buffers are freed.
+pub const MAX_POOLED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Recycled buffers that one driver keeps between two flushes; further ones are freed.
+pub const MAX_SPARE_BUFFERS: usize = 4_096;
+
+/// Injected messages that may wait on the link of one client and direction.
+pub const MAX_INJECTED_MESSAGES: usize = 1_024;
+
+/// Messages kept by a recorder until they are taken; later ones are numbered but not kept.
+pub const MAX_RECORDED_MESSAGES: usize = 262_144;
