@@ -1,0 +1,315 @@
+//! What a client received: sequence numbers, epochs, the window of received packets, and the ack block that tells of it.
+//! Fed with the sequence number of every snapshot packet; travels in every command packet (`docs/wire-format.md`, 4.1).
+//! Only packets are named, never ghosts: the server knows what was in a packet.
+
+use crate::bits::{BitReader, BitWriter};
+use crate::error::DecodeError;
+use crate::limits::ACK_WINDOW;
+use crate::packed::packed_bits;
+
+/// The number of a snapshot packet in its epoch: 16 bits that wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PacketSequence(pub u16);
+
+impl PacketSequence {
+    /// The number of the packet after this one.
+    #[must_use]
+    #[inline]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// How many packets after `older` this one is; negative if `older` is in fact newer.
+    #[must_use]
+    #[inline]
+    pub const fn since(self, older: Self) -> i16 {
+        self.0.wrapping_sub(older.0).cast_signed()
+    }
+
+    /// Whether this packet comes after `other`.
+    #[must_use]
+    #[inline]
+    pub const fn is_newer_than(self, other: Self) -> bool {
+        self.since(other) > 0
+    }
+}
+
+/// A stretch of a connection that is complete in itself: 8 bits that wrap.
+/// What was sent in an older epoch counts for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u8);
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    #[inline]
+    pub const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// Whether this epoch comes after `other`.
+    #[must_use]
+    #[inline]
+    pub const fn is_newer_than(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() > 0
+    }
+}
+
+/// What a packet is to those received before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reception {
+    /// The newest so far.
+    New,
+    /// Overtaken by a newer one, and not seen before.
+    Late,
+    /// Seen before.
+    Duplicate,
+    /// Older than the window, or than the epoch: whether it was seen is not known.
+    TooOld,
+}
+
+/// The last 256 packets of an epoch, as their receiver knows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedPackets {
+    acks: Option<SnapshotAcks>,
+}
+
+impl ReceivedPackets {
+    /// Nothing received yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { acks: None }
+    }
+
+    /// Forgets everything: an epoch begins.
+    pub const fn clear(&mut self) {
+        self.acks = None;
+    }
+
+    /// Notes a packet and tells what it is to the others.
+    pub fn receive(&mut self, sequence: PacketSequence) -> Reception {
+        let Some(acks) = &mut self.acks else {
+            // Numbers begin at 0, so this many packets were sent in the epoch so far.
+            let sent = u32::from(sequence.0).saturating_add(1);
+            self.acks = Some(SnapshotAcks {
+                newest: sequence,
+                mask: [1, 0, 0, 0],
+                len: sent.min(ACK_WINDOW) as u16,
+            });
+            return Reception::New;
+        };
+        if sequence.is_newer_than(acks.newest) {
+            let steps = u32::from(sequence.since(acks.newest).unsigned_abs());
+            acks.mask = shifted(acks.mask, steps);
+            set_bit(&mut acks.mask, 0);
+            acks.newest = sequence;
+            acks.len = u32::from(acks.len).saturating_add(steps).min(ACK_WINDOW) as u16;
+            return Reception::New;
+        }
+        let age = u32::from(acks.newest.0.wrapping_sub(sequence.0));
+        if age >= u32::from(acks.len) {
+            return Reception::TooOld;
+        }
+        if bit(&acks.mask, age) {
+            return Reception::Duplicate;
+        }
+        set_bit(&mut acks.mask, age);
+        Reception::Late
+    }
+
+    /// What to tell the sender; `None` before the first packet.
+    #[must_use]
+    pub const fn acks(&self) -> Option<SnapshotAcks> {
+        self.acks
+    }
+}
+
+/// Which of the newest packets were received: what an ack block says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotAcks {
+    /// The newest packet received.
+    pub newest: PacketSequence,
+    /// Bit i: the packet `newest − i` was received. Bit 0 is set; bits from `len` on are 0.
+    mask: [u64; 4],
+    /// How many packets are told of, 1 to 256.
+    len: u16,
+}
+
+impl SnapshotAcks {
+    /// How many packets are told of, the newest included: 1 to 256.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.len as u32
+    }
+
+    /// Whether a packet was received; `None` if nothing is said of it.
+    #[must_use]
+    pub fn received(&self, sequence: PacketSequence) -> Option<bool> {
+        let age = u32::from(self.newest.0.wrapping_sub(sequence.0));
+        (age < self.count()).then(|| bit(&self.mask, age))
+    }
+
+    /// The packets told of, newest to oldest, and whether each was received.
+    pub fn iter(&self) -> impl Iterator<Item = (PacketSequence, bool)> + use<> {
+        let Self { newest, mask, len } = *self;
+        (0..len).map(move |age| {
+            let sequence = PacketSequence(newest.0.wrapping_sub(age));
+            (sequence, bit(&mask, u32::from(age)))
+        })
+    }
+
+    /// Writes the ack block in the smaller of its two forms.
+    pub fn encode(&self, out: &mut BitWriter) {
+        let (mut runs, mut run_bits) = (0u32, 0u32);
+        self.for_each_run(|length| {
+            runs = runs.saturating_add(1);
+            run_bits = run_bits.saturating_add(packed_bits(length.saturating_sub(1)));
+        });
+        run_bits = run_bits.saturating_add(packed_bits(runs.saturating_sub(1)));
+        let last = self.count().saturating_sub(1);
+        let mask_bits = packed_bits(last).saturating_add(self.count());
+
+        out.write_u16(self.newest.0);
+        out.write_bool(mask_bits < run_bits);
+        if mask_bits < run_bits {
+            out.write_packed(last);
+            let mut left = self.count();
+            for word in self.mask {
+                let bits = left.min(64);
+                out.write_bits64(word, bits);
+                left = left.saturating_sub(bits);
+            }
+        } else {
+            out.write_packed(runs.saturating_sub(1));
+            self.for_each_run(|length| out.write_packed(length.saturating_sub(1)));
+        }
+    }
+
+    /// The lengths of the runs of received and missing packets in turn, from the newest on.
+    fn for_each_run(&self, mut visit: impl FnMut(u32)) {
+        let mut from = 0;
+        let mut received = true;
+        while from < self.count() {
+            let end = run_end(&self.mask, from, received).min(self.count());
+            visit(end.saturating_sub(from));
+            from = end;
+            received = !received;
+        }
+    }
+
+    /// Reads an ack block.
+    ///
+    /// # Errors
+    /// [`DecodeError::LimitExceeded`] if it tells of more than 256 packets, [`DecodeError::BadValue`] if it says that its
+    /// newest packet is missing, and what reading bits can end in.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        let newest = PacketSequence(input.read_u16()?);
+        let mut mask = [0; 4];
+        let len;
+        if input.read_bool()? {
+            len = read_count(input)?;
+            let mut left = len;
+            for word in &mut mask {
+                let bits = left.min(64);
+                *word = input.read_bits64(bits)?;
+                left = left.saturating_sub(bits);
+            }
+            if !bit(&mask, 0) {
+                return Err(DecodeError::BadValue {
+                    what: "newest acknowledged packet",
+                });
+            }
+        } else {
+            let runs = read_count(input)?;
+            let mut from = 0u32;
+            let mut received = true;
+            for _ in 0..runs {
+                let length = input.read_packed()?.saturating_add(1);
+                let end = from.saturating_add(length);
+                DecodeError::check_limit("acknowledged packets", ACK_WINDOW, end)?;
+                if received {
+                    set_bits(&mut mask, from, end);
+                }
+                from = end;
+                received = !received;
+            }
+            len = from;
+        }
+        Ok(Self {
+            newest,
+            mask,
+            len: len as u16,
+        })
+    }
+}
+
+/// Reads a number of packets or runs, 1 to 256, sent less one.
+fn read_count(input: &mut BitReader<'_>) -> Result<u32, DecodeError> {
+    let count = input.read_packed()?.saturating_add(1);
+    DecodeError::check_limit("acknowledged packets", ACK_WINDOW, count)
+}
+
+/// Whether a bit of the mask is set; those past the end are not.
+fn bit(mask: &[u64; 4], index: u32) -> bool {
+    mask.get((index / 64) as usize)
+        .is_some_and(|word| word.wrapping_shr(index) & 1 == 1)
+}
+
+fn set_bit(mask: &mut [u64; 4], index: u32) {
+    if let Some(word) = mask.get_mut((index / 64) as usize) {
+        *word |= 1u64.wrapping_shl(index);
+    }
+}
+
+/// Sets the bits from `from` to `end`, `end` excluded.
+fn set_bits(mask: &mut [u64; 4], from: u32, end: u32) {
+    for (i, word) in (0u32..).zip(mask) {
+        let base = i.wrapping_mul(64);
+        let low = from.saturating_sub(base).min(64);
+        let high = end.saturating_sub(base).min(64);
+        *word |= first_bits(high) & !first_bits(low);
+    }
+}
+
+/// The lowest `count` bits set; `count` is 0 to 64.
+const fn first_bits(count: u32) -> u64 {
+    match u64::MAX.checked_shl(count) {
+        Some(rest) => !rest,
+        None => u64::MAX,
+    }
+}
+
+/// The first index from `from` on whose bit is not `value`; 256 if there is none.
+fn run_end(mask: &[u64; 4], from: u32, value: bool) -> u32 {
+    let flip = if value { u64::MAX } else { 0 };
+    let mut at = from;
+    while let Some(word) = mask.get((at / 64) as usize) {
+        // Set where the bit is not `value`.
+        let others = (word ^ flip).wrapping_shr(at);
+        if others != 0 {
+            return at.saturating_add(others.trailing_zeros());
+        }
+        at = (at | 63).saturating_add(1);
+    }
+    at
+}
+
+/// The mask after `steps` newer packets: bit i moves to i + `steps`.
+fn shifted(mask: [u64; 4], steps: u32) -> [u64; 4] {
+    let words = (steps / 64) as usize;
+    let bits = steps % 64;
+    let mut result = [0; 4];
+    for (i, word) in result.iter_mut().enumerate() {
+        let source = |back: usize| {
+            i.checked_sub(words.saturating_add(back))
+                .and_then(|from| mask.get(from))
+                .copied()
+                .unwrap_or(0)
+        };
+        // Two shifts, because one by 64 would be a shift by 0.
+        let below = (source(1) >> 1).wrapping_shr(63u32.wrapping_sub(bits));
+        *word = source(0).wrapping_shl(bits) | below;
+    }
+    result
+}

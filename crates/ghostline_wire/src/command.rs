@@ -1,0 +1,369 @@
+//! The parts of a command packet, `docs/wire-format.md` section 4: header, and blocks of commands with their redundancy.
+//! The client writes one packet per tick; the server reads the header, then block by block.
+//! A block knows its length, so that a reader steps over types it does not know and over malformed ones.
+
+use core::error::Error;
+use core::fmt;
+
+use crate::ack::{Epoch, SnapshotAcks};
+use crate::bits::{BitReader, BitWriter};
+use crate::error::DecodeError;
+use crate::limits::{MAX_COMMAND_BLOCK_BYTES, MAX_COMMAND_ENTRIES, MAX_PREFABS};
+use crate::packet::MessageKind;
+use crate::row::{decode_row, encode_row};
+use crate::schema::RowLayout;
+use crate::snapshot::{check_ghost_id, read_return_time, write_return_time};
+use crate::tick::NetworkTick;
+
+/// What stands at the begin of every command packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandHeader {
+    /// The epoch of the snapshots acknowledged.
+    pub epoch: Epoch,
+    /// Which snapshot packets arrived; `None` until the first of the epoch.
+    pub acks: Option<SnapshotAcks>,
+    /// The client's state is unusable; the server shall begin a new epoch.
+    pub fresh_start: bool,
+    /// The client's clock, in ms, the low 16 bits.
+    pub local_time_ms: u16,
+    /// The newest time that the client has from the server, plus the ms it was held; `None` before the first.
+    pub return_time_ms: Option<u16>,
+    /// How far behind the newest snapshot the client shows interpolated ghosts, in ticks.
+    pub interpolation_delay: u32,
+    /// How many ghost types the client knows, without a hole from the first on; at most 4,096.
+    pub prefabs_known: u32,
+    /// Whether the tick below is simulated in full; if not, it has only begun.
+    pub is_full_tick: bool,
+    /// The tick that the newest commands are for.
+    pub input_target_tick: NetworkTick,
+}
+
+impl CommandHeader {
+    /// Writes the kind of the message and the header.
+    pub fn encode(&self, out: &mut BitWriter) {
+        out.write_u8(MessageKind::Command.byte());
+        out.write_u8(self.epoch.0);
+        out.write_bool(self.acks.is_some());
+        if let Some(acks) = &self.acks {
+            acks.encode(out);
+        }
+        out.write_bool(self.fresh_start);
+        out.write_u16(self.local_time_ms);
+        write_return_time(self.return_time_ms, out);
+        out.write_packed(self.interpolation_delay);
+        out.write_packed(self.prefabs_known);
+        out.write_bool(self.is_full_tick);
+        out.write_tick(self.input_target_tick);
+    }
+
+    /// Reads a header; the kind of the message was read before.
+    ///
+    /// # Errors
+    /// [`DecodeError::LimitExceeded`] for more than 4,096 known prefabs, and what the ack block and reading bits can
+    /// end in.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            epoch: Epoch(input.read_u8()?),
+            acks: if input.read_bool()? {
+                Some(SnapshotAcks::decode(input)?)
+            } else {
+                None
+            },
+            fresh_start: input.read_bool()?,
+            local_time_ms: input.read_u16()?,
+            return_time_ms: read_return_time(input)?,
+            interpolation_delay: input.read_packed()?,
+            prefabs_known: DecodeError::check_limit(
+                "prefabs known",
+                MAX_PREFABS,
+                input.read_packed()?,
+            )?,
+            is_full_tick: input.read_bool()?,
+            input_target_tick: input.read_tick()?,
+        })
+    }
+}
+
+/// One command of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandEntry<'a> {
+    /// The tick that it is for.
+    pub tick: NetworkTick,
+    /// Its lanes.
+    pub lanes: &'a [u32],
+}
+
+/// Whom the commands of a block are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockTarget {
+    /// What the connection's `CommandTarget` points to.
+    #[default]
+    ConnectionTarget,
+    /// A ghost.
+    Ghost {
+        /// Its id, 1 to 4,194,304.
+        ghost_id: u32,
+        /// When it was spawned: an id alone may have been another's before.
+        spawn_tick: NetworkTick,
+    },
+}
+
+/// The body of a command block is larger than one may be. Nothing of it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockTooLarge {
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// Bytes that a body may have, [`MAX_COMMAND_BLOCK_BYTES`].
+    pub limit: usize,
+}
+
+impl fmt::Display for BlockTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a command block of {} bytes is above the limit of {}",
+            self.bytes, self.limit
+        )
+    }
+}
+
+impl Error for BlockTooLarge {}
+
+/// The most bits of a block's body.
+const MAX_BODY_BITS: usize = MAX_COMMAND_BLOCK_BYTES * 8;
+
+/// Ticks further apart than this have no order.
+const MAX_AGE: u32 = (1 << 30) - 1;
+
+/// Writes a block, with the bit before it: 1 to 32 entries, newest first, at different ticks.
+///
+/// `scratch` is overwritten. No entries write nothing; those after the 32nd are left out.
+///
+/// # Errors
+/// [`BlockTooLarge`] if the body has more than 1,024 bytes. Nothing is written then.
+pub fn write_block(
+    type_index: u32,
+    target: BlockTarget,
+    layout: &RowLayout,
+    input_target_tick: NetworkTick,
+    entries: &[CommandEntry<'_>],
+    scratch: &mut BitWriter,
+    out: &mut BitWriter,
+) -> Result<(), BlockTooLarge> {
+    let entries = entries
+        .get(..MAX_COMMAND_ENTRIES as usize)
+        .unwrap_or(entries);
+    let Some((newest, older)) = entries.split_first() else {
+        return Ok(());
+    };
+    scratch.clear();
+    write_target(target, scratch);
+    scratch.write_bits(older.len() as u32, 5);
+    scratch.write_packed_signed(newest.tick.ticks_since(input_target_tick));
+    encode_row(layout, newest.lanes, None, scratch);
+
+    let mut previous = newest;
+    for entry in older {
+        write_tick_before(previous.tick, entry.tick, scratch);
+        let changed = entry.lanes != previous.lanes;
+        scratch.write_bool(changed);
+        if changed {
+            encode_row(layout, entry.lanes, Some(newest.lanes), scratch);
+        }
+        previous = entry;
+    }
+
+    if scratch.bit_len() > MAX_BODY_BITS {
+        return Err(BlockTooLarge {
+            bytes: scratch.byte_len(),
+            limit: MAX_COMMAND_BLOCK_BYTES,
+        });
+    }
+    out.write_bool(true);
+    out.write_packed(type_index);
+    out.write_packed(scratch.bit_len() as u32);
+    out.append_bits(scratch.as_bytes(), scratch.bit_len());
+    Ok(())
+}
+
+/// Writes the bit after the last block, which ends the packet.
+pub fn write_blocks_end(out: &mut BitWriter) {
+    out.write_bool(false);
+}
+
+fn write_target(target: BlockTarget, out: &mut BitWriter) {
+    match target {
+        BlockTarget::ConnectionTarget => out.write_bool(false),
+        BlockTarget::Ghost {
+            ghost_id,
+            spawn_tick,
+        } => {
+            out.write_bool(true);
+            out.write_packed(ghost_id);
+            out.write_tick(spawn_tick);
+        }
+    }
+}
+
+fn read_target(input: &mut BitReader<'_>) -> Result<BlockTarget, DecodeError> {
+    Ok(if input.read_bool()? {
+        BlockTarget::Ghost {
+            ghost_id: check_ghost_id(input.read_packed()?)?,
+            spawn_tick: input.read_tick()?,
+        }
+    } else {
+        BlockTarget::ConnectionTarget
+    })
+}
+
+/// Writes a tick by its distance to the one of the entry before: mostly one tick.
+fn write_tick_before(previous: NetworkTick, tick: NetworkTick, out: &mut BitWriter) {
+    debug_assert!(tick.is_older_than(previous), "entries go newest to oldest");
+    let age = previous.sub(tick.index()).index();
+    match age.checked_sub(4) {
+        Some(further) => {
+            out.write_bits(3, 2);
+            out.write_packed(further);
+        }
+        None => out.write_bits(age.saturating_sub(1), 2),
+    }
+}
+
+/// Reads how many ticks an entry is older than the one before, 1 or more.
+fn read_tick_distance(input: &mut BitReader<'_>) -> Result<u32, DecodeError> {
+    Ok(match input.read_bits(2)? {
+        3 => input.read_packed()?.saturating_add(4),
+        distance => distance.saturating_add(1),
+    })
+}
+
+/// A block whose body was not looked at yet.
+#[derive(Clone, Debug)]
+pub struct RawBlock<'a> {
+    /// The type of its commands.
+    pub type_index: u32,
+    /// Its body, for [`read_block`].
+    pub body: BitReader<'a>,
+}
+
+/// Steps through the blocks of a command packet. What is in them does not matter for that.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BlockReader {
+    ended: bool,
+}
+
+impl BlockReader {
+    /// Begins after the header.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ended: false }
+    }
+
+    /// The next block; `None` at the end of the packet, and after an error.
+    ///
+    /// # Errors
+    /// [`DecodeError::LimitExceeded`] for a body of more than 1,024 bytes, [`DecodeError::TrailingBits`] or
+    /// [`DecodeError::BadPadding`] if something follows the last block, and what reading bits can end in.
+    /// Blocks read before remain good.
+    pub fn next_block<'a>(
+        &mut self,
+        input: &mut BitReader<'a>,
+    ) -> Result<Option<RawBlock<'a>>, DecodeError> {
+        if self.ended {
+            return Ok(None);
+        }
+        // Only a whole block leaves this off.
+        self.ended = true;
+        if !input.read_bool()? {
+            input.expect_end()?;
+            return Ok(None);
+        }
+        let type_index = input.read_packed()?;
+        let bits = input.read_packed()?;
+        let bits = DecodeError::check_limit("bits of a command block", MAX_BODY_BITS as u32, bits)?;
+        let body = input.read_sub(bits as usize)?;
+        self.ended = false;
+        Ok(Some(RawBlock { type_index, body }))
+    }
+}
+
+/// The commands of a block. Kept and reused by the reader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecodedBlock {
+    /// Whom they are for.
+    pub target: BlockTarget,
+    /// Their ticks, newest to oldest, each older than the one before; 1 to 32.
+    pub entries: Vec<NetworkTick>,
+    /// Their lanes, one row after the other, in the same order.
+    pub lanes: Vec<u32>,
+}
+
+/// Reads the body of a block into `into`, which is emptied before.
+///
+/// # Errors
+/// [`DecodeError::BadValue`] for ghost 0 and for ticks that are too far apart to have an order,
+/// [`DecodeError::LimitExceeded`] for a ghost id beyond the last chunk, [`DecodeError::TrailingBits`] if the body is longer
+/// than its entries, and what rows and reading bits can end in. `into` is empty then.
+pub fn read_block(
+    mut body: BitReader<'_>,
+    layout: &RowLayout,
+    input_target_tick: NetworkTick,
+    into: &mut DecodedBlock,
+) -> Result<(), DecodeError> {
+    into.entries.clear();
+    into.lanes.clear();
+    let result = read_entries(&mut body, layout, input_target_tick, into);
+    if result.is_err() {
+        into.entries.clear();
+        into.lanes.clear();
+    }
+    result
+}
+
+fn read_entries(
+    body: &mut BitReader<'_>,
+    layout: &RowLayout,
+    input_target_tick: NetworkTick,
+    into: &mut DecodedBlock,
+) -> Result<(), DecodeError> {
+    into.target = read_target(body)?;
+    let older = body.read_bits(5)?;
+    let ahead = body.read_packed_signed()?;
+    if ahead.unsigned_abs() > MAX_AGE {
+        return Err(DecodeError::BadValue {
+            what: "command tick",
+        });
+    }
+    let newest = input_target_tick.add(ahead.cast_unsigned());
+    into.entries.push(newest);
+    let lanes = layout.lanes();
+    into.lanes.resize(lanes, 0);
+    decode_row(layout, None, &mut into.lanes, body)?;
+
+    let mut age = 0u32;
+    for _ in 0..older {
+        age = age.saturating_add(read_tick_distance(body)?);
+        if age > MAX_AGE {
+            return Err(DecodeError::BadValue {
+                what: "command tick",
+            });
+        }
+        into.entries.push(newest.sub(age));
+        let changed = body.read_bool()?;
+        let end = into.lanes.len();
+        into.lanes.resize(end.saturating_add(lanes), 0);
+        let Some((before, row)) = into.lanes.split_at_mut_checked(end) else {
+            continue;
+        };
+        if changed {
+            decode_row(layout, before.get(..lanes), row, body)?;
+        } else if let Some(previous) = before.get(end.saturating_sub(lanes)..) {
+            row.copy_from_slice(previous);
+        }
+    }
+    if body.is_empty() {
+        Ok(())
+    } else {
+        Err(DecodeError::TrailingBits)
+    }
+}

@@ -1,0 +1,160 @@
+//! Payloads of the internal RPCs, `docs/wire-format.md` section 3.1: versions, approval, tick rates.
+//! Exchanged once per connection before anything else runs; numbers below 16 are kept for such RPCs.
+//! What the values mean and whether they make sense is for the connection systems to judge.
+
+use crate::bits::{BitReader, BitWriter};
+use crate::error::DecodeError;
+
+/// The type numbers of RPCs that the library sends by itself.
+pub mod internal_rpc {
+    /// [`ProtocolVersion`](crate::ProtocolVersion), both ways, first of all.
+    pub const PROTOCOL_VERSION: u16 = 0;
+    /// The server asks for the game's approval RPC; no payload.
+    pub const REQUEST_APPROVAL: u16 = 1;
+    /// [`ConnectionApproved`](crate::ConnectionApproved), from the server.
+    pub const CONNECTION_APPROVED: u16 = 2;
+    /// The first number of a game's own RPC.
+    pub const FIRST_GAME_RPC: u16 = 16;
+}
+
+/// What two peers must agree on to understand each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolVersion {
+    /// The byte format, [`WIRE_VERSION`](crate::limits::WIRE_VERSION).
+    pub wire: u32,
+    /// The game's own version.
+    pub game: u32,
+    /// The hash of all RPC types.
+    pub rpc_collection: u64,
+    /// The hash of all component and command types.
+    pub component_collection: u64,
+}
+
+impl ProtocolVersion {
+    /// Writes the payload, 24 bytes.
+    pub fn encode(&self, out: &mut BitWriter) {
+        out.write_u32(self.wire);
+        out.write_u32(self.game);
+        out.write_u64(self.rpc_collection);
+        out.write_u64(self.component_collection);
+    }
+
+    /// Reads the payload. Whether anything follows is the caller's to check.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnexpectedEnd`] if it is cut off.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            wire: input.read_u32()?,
+            game: input.read_u32()?,
+            rpc_collection: input.read_u64()?,
+            component_collection: input.read_u64()?,
+        })
+    }
+}
+
+/// The server's rates that its clients must share. Received values can be any; the receiver resolves and checks them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TickRateBlock {
+    /// Simulation steps per second; 60 by default.
+    pub simulation_tick_rate: i32,
+    /// Snapshots per second and connection; 60 by default.
+    pub network_tick_rate: i32,
+    /// The most ticks merged into one step; 4 by default.
+    pub max_simulation_step_batch_size: i32,
+    /// The most steps in one frame; 1 by default.
+    pub max_simulation_steps_per_frame: i32,
+    /// Steps of the fixed-step group in a simulation step; 1 by default.
+    pub predicted_fixed_step_simulation_tick_ratio: i32,
+    /// Time for handshake and approval together, in ms; 5000 by default.
+    pub handshake_approval_timeout_ms: u32,
+}
+
+impl Default for TickRateBlock {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl TickRateBlock {
+    const DEFAULT: Self = Self {
+        simulation_tick_rate: 60,
+        network_tick_rate: 60,
+        max_simulation_step_batch_size: 4,
+        max_simulation_steps_per_frame: 1,
+        predicted_fixed_step_simulation_tick_ratio: 1,
+        handshake_approval_timeout_ms: 5_000,
+    };
+
+    /// The fields in the order of the wire.
+    const fn to_lanes(self) -> [u32; 6] {
+        [
+            self.simulation_tick_rate.cast_unsigned(),
+            self.network_tick_rate.cast_unsigned(),
+            self.max_simulation_step_batch_size.cast_unsigned(),
+            self.max_simulation_steps_per_frame.cast_unsigned(),
+            self.predicted_fixed_step_simulation_tick_ratio
+                .cast_unsigned(),
+            self.handshake_approval_timeout_ms,
+        ]
+    }
+
+    const fn from_lanes(lanes: [u32; 6]) -> Self {
+        let [simulation, network, batch, steps, ratio, timeout] = lanes;
+        Self {
+            simulation_tick_rate: simulation.cast_signed(),
+            network_tick_rate: network.cast_signed(),
+            max_simulation_step_batch_size: batch.cast_signed(),
+            max_simulation_steps_per_frame: steps.cast_signed(),
+            predicted_fixed_step_simulation_tick_ratio: ratio.cast_signed(),
+            handshake_approval_timeout_ms: timeout,
+        }
+    }
+
+    /// Writes the differences from the defaults: 12 bits if there are none.
+    pub fn encode(&self, out: &mut BitWriter) {
+        for (value, default) in self.to_lanes().into_iter().zip(Self::DEFAULT.to_lanes()) {
+            out.write_delta(value, default);
+        }
+    }
+
+    /// Reads the differences from the defaults.
+    ///
+    /// # Errors
+    /// What reading packed integers can end in.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        let mut lanes = Self::DEFAULT.to_lanes();
+        for lane in &mut lanes {
+            *lane = input.read_delta(*lane)?;
+        }
+        Ok(Self::from_lanes(lanes))
+    }
+}
+
+/// The server lets a client in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionApproved {
+    /// The client's number on this server.
+    pub network_id: u32,
+    /// The rates that it must follow.
+    pub tick_rate: TickRateBlock,
+}
+
+impl ConnectionApproved {
+    /// Writes the payload.
+    pub fn encode(&self, out: &mut BitWriter) {
+        out.write_packed(self.network_id);
+        self.tick_rate.encode(out);
+    }
+
+    /// Reads the payload. Whether anything follows is the caller's to check.
+    ///
+    /// # Errors
+    /// What reading packed integers can end in.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            network_id: input.read_packed()?,
+            tick_rate: TickRateBlock::decode(input)?,
+        })
+    }
+}
