@@ -70,7 +70,11 @@ pub(crate) fn input_options(field: &Field<'_>) -> Result<FieldOptions> {
 
 /// Rejects `#[rpc]` on a field: there is nothing to choose.
 pub(crate) fn no_rpc_options(field: &Field<'_>) -> Result<()> {
-    match field.attributes.iter().find(|attribute| attribute.path().is_ident("rpc")) {
+    match field
+        .attributes
+        .iter()
+        .find(|attribute| attribute.path().is_ident("rpc"))
+    {
         None => Ok(()),
         Some(attribute) => Err(Error::new_spanned(
             attribute,
@@ -86,7 +90,11 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
         keys(found, &["name"], |_, meta| {
             let text: LitStr = meta.value()?.parse()?;
             name = text.value();
-            if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')) {
+            if name.is_empty()
+                || !name
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
+            {
                 return Err(Error::new(
                     text.span(),
                     "a name is made of letters, digits and `_ - . :`, because it is part of the text that both sides compare",
@@ -100,29 +108,43 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
 
 /// Two attributes on one thing would leave open which of them counts.
 fn only_one<'a>(attributes: &'a [Attribute], name: &str) -> Result<Option<&'a Attribute>> {
-    let mut found = attributes.iter().filter(|attribute| attribute.path().is_ident(name));
+    let mut found = attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident(name));
     let first = found.next();
     match found.next() {
         None => Ok(first),
-        Some(second) => {
-            Err(Error::new_spanned(second, format!("`#[{name}]` is written twice here; write all keys into one `#[{name}(…)]`")))
-        }
+        Some(second) => Err(Error::new_spanned(
+            second,
+            format!("`#[{name}]` is written twice here; write all keys into one `#[{name}(…)]`"),
+        )),
     }
 }
 
 /// Calls `take` with each key of the attribute; keys that are unknown, or there twice, are errors.
-fn keys(attribute: &Attribute, known: &[&str], mut take: impl FnMut(&str, ParseNestedMeta<'_>) -> Result<()>) -> Result<()> {
+fn keys(
+    attribute: &Attribute,
+    known: &[&str],
+    mut take: impl FnMut(&str, ParseNestedMeta<'_>) -> Result<()>,
+) -> Result<()> {
     match &attribute.meta {
         Meta::Path(_) => return Ok(()),
         Meta::List(_) => {}
         Meta::NameValue(pair) => {
             let example = known.first().copied().unwrap_or_default();
-            return Err(Error::new(pair.eq_token.span(), format!("keys stand in parentheses: `({example} = …)`")));
+            return Err(Error::new(
+                pair.eq_token.span(),
+                format!("keys stand in parentheses: `({example} = …)`"),
+            ));
         }
     }
     let mut seen: Vec<String> = Vec::new();
     attribute.parse_nested_meta(|meta| {
-        let key = meta.path.get_ident().map(|ident| ident.unraw().to_string()).unwrap_or_default();
+        let key = meta
+            .path
+            .get_ident()
+            .map(|ident| ident.unraw().to_string())
+            .unwrap_or_default();
         if !known.contains(&key.as_str()) {
             return Err(meta.error(format!("unknown key; known here: {}", list(known))));
         }
@@ -136,7 +158,11 @@ fn keys(attribute: &Attribute, known: &[&str], mut take: impl FnMut(&str, ParseN
 }
 
 fn list(known: &[&str]) -> String {
-    known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+    known
+        .iter()
+        .map(|key| format!("`{key}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
@@ -149,7 +175,11 @@ fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
     }
     let (value, span) = value(meta, WHAT)?;
     match value {
-        Lit::Int(literal) => literal.base10_parse().ok().filter(|steps| *steps >= 1).ok_or_else(|| Error::new(span, WHAT)),
+        Lit::Int(literal) => literal
+            .base10_parse()
+            .ok()
+            .filter(|steps| *steps >= 1)
+            .ok_or_else(|| Error::new(span, WHAT)),
         _ => Err(Error::new(span, WHAT)),
     }
 }
@@ -162,7 +192,9 @@ fn distance(meta: &ParseNestedMeta<'_>) -> Result<f32> {
         Lit::Int(literal) => integer_as_float(&literal),
         _ => None,
     };
-    distance.filter(|distance| distance.is_finite() && *distance > 0.0).ok_or_else(|| Error::new(span, WHAT))
+    distance
+        .filter(|distance| distance.is_finite() && *distance > 0.0)
+        .ok_or_else(|| Error::new(span, WHAT))
 }
 
 fn integer_as_float(literal: &LitInt) -> Option<f32> {
@@ -172,7 +204,9 @@ fn integer_as_float(literal: &LitInt) -> Option<f32> {
 fn smoothing(meta: &ParseNestedMeta<'_>) -> Result<Smoothing> {
     const WHAT: &str = "`smoothing` is one of `clamp`, `interpolate`, `extrapolate` (or, longer, `interpolate_and_extrapolate`), without quotes";
     let input = meta.value()?;
-    let ident: Ident = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
+    let ident: Ident = input
+        .parse()
+        .map_err(|error| Error::new(error.span(), WHAT))?;
     match ident.to_string().as_str() {
         "clamp" => Ok(Smoothing::Clamp),
         "interpolate" => Ok(Smoothing::Interpolate),
@@ -184,7 +218,9 @@ fn smoothing(meta: &ParseNestedMeta<'_>) -> Result<Smoothing> {
 /// A literal after `=`. A sign is not part of a literal, and no key takes a negative number.
 fn value(meta: &ParseNestedMeta<'_>, what: &str) -> Result<(Lit, Span)> {
     let input = meta.value()?;
-    let literal: Lit = input.parse().map_err(|error| Error::new(error.span(), what))?;
+    let literal: Lit = input
+        .parse()
+        .map_err(|error| Error::new(error.span(), what))?;
     let span = literal.span();
     Ok((literal, span))
 }

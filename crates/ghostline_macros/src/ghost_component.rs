@@ -30,9 +30,14 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let lanes = lanes(&fields);
     let schema = schema(&name, &fields);
     let checks = fields.iter().map(SentField::check);
-    let writes = fields.iter().map(|field| field.write(&quote_spanned!(Span::mixed_site()=> stats)));
+    let writes = fields
+        .iter()
+        .map(|field| field.write(&quote_spanned!(Span::mixed_site()=> stats)));
     let reads = fields.iter().map(|field| {
-        let (member, value) = (&field.field.member, field.read(&quote_spanned!(field.field.site()=> lanes)));
+        let (member, value) = (
+            &field.field.member,
+            field.read(&quote_spanned!(field.field.site()=> lanes)),
+        );
         quote_spanned!(field.field.site()=> self.#member = #value;)
     });
     let blends = fields.iter().map(SentField::blend);
@@ -91,7 +96,12 @@ impl SentField<'_> {
 
     /// Writes the field into the front of `lanes`, and moves `lanes` past it.
     pub(crate) fn write(&self, stats: &TokenStream) -> TokenStream {
-        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
+        let (ty, member, quantization, count) = (
+            self.field.ty,
+            &self.field.member,
+            self.quantization(),
+            self.lanes(),
+        );
         quote_spanned! {self.field.site()=>
             <#ty as ::ghostline::GhostField>::write_lanes(&self.#member, #quantization, ::ghostline::__macro::take_mut(&mut lanes, #count), #stats);
         }
@@ -106,7 +116,12 @@ impl SentField<'_> {
     }
 
     fn blend(&self) -> TokenStream {
-        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
+        let (ty, member, quantization, count) = (
+            self.field.ty,
+            &self.field.member,
+            self.quantization(),
+            self.lanes(),
+        );
         let (smoothing, distance) = (self.smoothing(), self.max_smoothing_distance());
         quote_spanned! {self.field.site()=>
             self.#member = ::ghostline::__macro::blend_field::<#ty>(
@@ -147,12 +162,18 @@ impl SentField<'_> {
         match self.options.smoothing {
             Smoothing::Clamp => quote!(::ghostline::__macro::Smoothing::Clamp),
             Smoothing::Interpolate => quote!(::ghostline::__macro::Smoothing::Interpolate),
-            Smoothing::InterpolateAndExtrapolate => quote!(::ghostline::__macro::Smoothing::InterpolateAndExtrapolate),
+            Smoothing::InterpolateAndExtrapolate => {
+                quote!(::ghostline::__macro::Smoothing::InterpolateAndExtrapolate)
+            }
         }
     }
 
     fn max_smoothing_distance(&self) -> TokenStream {
-        match self.options.max_smoothing_distance.map(Literal::f32_suffixed) {
+        match self
+            .options
+            .max_smoothing_distance
+            .map(Literal::f32_suffixed)
+        {
             Some(distance) => quote!(::core::option::Option::Some(#distance)),
             None => quote!(::core::option::Option::None),
         }

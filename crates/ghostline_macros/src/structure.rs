@@ -36,7 +36,9 @@ impl<'a> Structure<'a> {
         let fields = match &input.data {
             Data::Struct(data) => &data.fields,
             Data::Enum(data) => return Err(not_a_struct(data.enum_token.span, derive, "an enum")),
-            Data::Union(data) => return Err(not_a_struct(data.union_token.span, derive, "a union")),
+            Data::Union(data) => {
+                return Err(not_a_struct(data.union_token.span, derive, "a union"));
+            }
         };
         if !input.generics.params.is_empty() {
             return Err(Error::new_spanned(
@@ -53,16 +55,31 @@ impl<'a> Structure<'a> {
             Fields::Unit => Vec::new(),
         };
         let fields = fields.into_iter().zip(0u32..).map(field).collect();
-        Ok(Self { ident: &input.ident, attributes: &input.attrs, fields })
+        Ok(Self {
+            ident: &input.ident,
+            attributes: &input.attrs,
+            fields,
+        })
     }
 }
 
 fn field((field, index): (&syn::Field, u32)) -> Field<'_> {
     let (member, name) = match &field.ident {
         Some(ident) => (Member::Named(ident.clone()), ident.unraw().to_string()),
-        None => (Member::Unnamed(Index { index, span: field.ty.span() }), index.to_string()),
+        None => (
+            Member::Unnamed(Index {
+                index,
+                span: field.ty.span(),
+            }),
+            index.to_string(),
+        ),
     };
-    Field { member, name, ty: &field.ty, attributes: &field.attrs }
+    Field {
+        member,
+        name,
+        ty: &field.ty,
+        attributes: &field.attrs,
+    }
 }
 
 fn not_a_struct(span: Span, derive: &str, what: &str) -> Error {

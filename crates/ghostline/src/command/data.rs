@@ -1,0 +1,190 @@
+//! What a struct must be able to do to be streamed from a client to the server, one value per tick.
+//! Written by `#[derive(CommandData)]` and `#[derive(InputComponentData)]`; called where commands are stored, sent, received, applied.
+
+use bevy_ecs::component::{Component, Mutable};
+use bevy_math::{Quat, Vec2, Vec3};
+use ghostline_wire::ComponentSchema;
+
+use crate::ghost::GhostField;
+
+/// A command: what a player asks for in one tick. Derive it; an example is at the derive of the same name.
+///
+/// Lanes are the 32-bit integers that the wire carries, [`LANES`](Self::LANES) of them in the order of the schema's fields. They come from
+/// a peer: any lanes make a value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a command",
+    label = "can't be streamed to the server",
+    note = "put `#[derive(CommandData, Clone, Default, PartialEq)]` on it; \
+            on an input component `#[derive(Component, InputComponentData, Clone, Default, PartialEq)]`, which includes it"
+)]
+pub trait CommandData: Clone + Default + PartialEq + Send + Sync + 'static {
+    /// How many lanes all fields take together.
+    const LANES: usize;
+
+    /// The name by which both sides know the command, and its fields. Both sides must agree on it.
+    fn schema() -> ComponentSchema;
+
+    /// Writes all fields into `lanes`. Does nothing if there are fewer than [`LANES`](Self::LANES).
+    fn write_lanes(&self, lanes: &mut [u32]);
+
+    /// The command that `lanes` hold; the default one if there are fewer than [`LANES`](Self::LANES).
+    fn read_lanes(lanes: &[u32]) -> Self;
+}
+
+/// A component that holds a player's input of one tick. Derive it; an example is at the derive of the same name.
+///
+/// The game writes it in input systems and reads it in prediction; the command buffer between the two is not the game's concern.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an input component",
+    label = "can't be filled from commands",
+    note = "put `#[derive(Component, InputComponentData, Clone, Default, PartialEq)]` on it"
+)]
+pub trait InputComponentData: CommandData + Component<Mutability = Mutable> {
+    /// Adds the counts of all events of `before`, the buffer's element so far, so that counts grow from tick to tick.
+    fn add_events(&mut self, before: &Self);
+
+    /// Subtracts the counts of all events of `before`, the element before this step, so that those of this step are left.
+    fn subtract_events(&mut self, before: &Self);
+}
+
+/// A field of an input component. All but events do nothing here.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` can't be part of an input",
+    label = "no input field type",
+    note = "write `impl InputField for {Self} {{}}` beside its impl of `GhostField`; the methods have defaults"
+)]
+pub trait InputField: GhostField {
+    /// Adds the count of `before`, wrapping, if this is an event.
+    fn add_event(&mut self, _before: &Self) {}
+
+    /// Subtracts the count of `before`, wrapping, if this is an event.
+    fn subtract_event(&mut self, _before: &Self) {}
+}
+
+macro_rules! fields_without_events {
+    ($($field:ty),*) => { $( impl InputField for $field {} )* };
+}
+fields_without_events!(
+    bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, Vec2, Vec3, Quat
+);
+
+#[cfg(test)]
+mod tests {
+    use ghostline_wire::FieldKind;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{CommandData, InputComponentData, InputEvent};
+
+    #[derive(Component, InputComponentData, Clone, Copy, Default, PartialEq, Debug)]
+    struct PlayerInput {
+        horizontal: i8,
+        #[input(quantization = 100)]
+        aim: Vec2,
+        jump: InputEvent,
+        fire: Press,
+    }
+
+    /// The derive must count it under any name.
+    type Press = InputEvent;
+
+    #[derive(CommandData, Clone, Default, PartialEq, Debug)]
+    #[input(name = "drive")]
+    struct Drive(u64, bool);
+
+    fn presses(jump: u32, fire: u32) -> PlayerInput {
+        PlayerInput {
+            jump: InputEvent { count: jump },
+            fire: InputEvent { count: fire },
+            ..PlayerInput::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_field_of_a_command_travels(horizontal: i8, x in -100i32..100, jump: u32, number: u64, flag: bool) {
+            let input = PlayerInput { horizontal, aim: Vec2::new(x as f32 / 4.0, -0.25), ..presses(jump, 1) };
+            let mut lanes = [0; PlayerInput::LANES];
+            input.write_lanes(&mut lanes);
+            prop_assert_eq!(PlayerInput::read_lanes(&lanes), input);
+
+            let mut lanes = [0; Drive::LANES];
+            Drive(number, flag).write_lanes(&mut lanes);
+            prop_assert_eq!(Drive::read_lanes(&lanes), Drive(number, flag));
+        }
+
+        #[test]
+        fn any_lanes_make_a_command(lanes: [u32; PlayerInput::LANES]) {
+            let input = PlayerInput::read_lanes(&lanes);
+            prop_assert_eq!(input.horizontal, (lanes[0] & 0xFF) as i8);
+            prop_assert_eq!(input.jump.count, lanes[3]);
+        }
+
+        #[test]
+        fn what_was_added_to_events_can_be_subtracted_over_the_wrap(before: [u32; 2], now: [u32; 2]) {
+            let (before, now) = (presses(before[0], before[1]), presses(now[0], now[1]));
+            let mut input = now;
+            input.add_events(&before);
+            prop_assert_eq!(input.jump.count, now.jump.count.wrapping_add(before.jump.count));
+            input.subtract_events(&before);
+            prop_assert_eq!(input, now);
+        }
+    }
+
+    #[test]
+    fn only_events_are_counted() {
+        let mut input = PlayerInput {
+            horizontal: 1,
+            aim: Vec2::ONE,
+            ..presses(2, 3)
+        };
+        let before = PlayerInput {
+            horizontal: 5,
+            aim: Vec2::new(7.0, 7.0),
+            ..presses(10, 20)
+        };
+        input.add_events(&before);
+        assert_eq!(
+            input,
+            PlayerInput {
+                horizontal: 1,
+                aim: Vec2::ONE,
+                ..presses(12, 23)
+            }
+        );
+    }
+
+    #[test]
+    fn the_schema_of_a_command_names_all_fields() {
+        let schema = PlayerInput::schema();
+        let fields: Vec<_> = schema
+            .fields
+            .iter()
+            .map(|field| (field.name.as_str(), field.kind, field.quantization))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                ("horizontal", FieldKind::I8, 0),
+                ("aim", FieldKind::Vec2, 100),
+                ("jump", FieldKind::U32, 0),
+                ("fire", FieldKind::U32, 0)
+            ]
+        );
+        assert_eq!(
+            (schema.name.as_str(), Drive::schema().name.as_str()),
+            ("PlayerInput", "drive")
+        );
+        assert_eq!(PlayerInput::LANES, schema.lanes());
+    }
+
+    #[test]
+    fn short_lanes_are_the_default_command() {
+        for count in 0..PlayerInput::LANES {
+            let mut lanes = vec![3; count];
+            assert_eq!(PlayerInput::read_lanes(&lanes), PlayerInput::default());
+            presses(1, 1).write_lanes(&mut lanes);
+            assert_eq!(lanes, vec![3; count]);
+        }
+    }
+}

@@ -1,0 +1,620 @@
+//! How the value of one field becomes lanes, comes back, and is blended between two snapshots.
+//! Called by the code that the derives write; lanes go to and come from rows.
+
+use bevy_math::{Quat, Vec2, Vec3, Vec4};
+use ghostline_wire::{FieldKind, QuantiseStats, dequantise, quantise};
+
+/// A type that a field of a ghost component, a command or an input can have.
+///
+/// Lanes are 32-bit integers, [`KIND.lanes()`](FieldKind::lanes) of them per field. `quantization` is steps per unit; 0 is off. Types that are not
+/// floats ignore it. Missing lanes count as 0 when read, and are left out when written: no impl panics for a short slice.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` can't be sent",
+    label = "no ghost field type",
+    note = "fields can be bool, u8 to u64, i8 to i64, f32, Vec2, Vec3, Quat, InputEvent, or a type with its own impl of `GhostField`"
+)]
+pub trait GhostField: Sized {
+    /// The kind that the schema names and that decides how lanes are coded.
+    const KIND: FieldKind;
+
+    /// Writes the value into the first lanes.
+    fn write_lanes(&self, quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats);
+
+    /// The value of the first lanes.
+    fn read_lanes(lanes: &[u32], quantization: u32) -> Self;
+
+    /// The value `factor` of the way from `from` to `to`: 0 or less (or NaN) is exactly `from`, 1 exactly `to`, more is
+    /// extrapolated. What can't be blended, such as an integer or a float that is not finite, is held at `from` until `to` is reached.
+    fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
+        Self::read_lanes(if factor >= 1.0 { to } else { from }, quantization)
+    }
+
+    /// How far apart two values are, in units of the field, for `max_smoothing_distance`: the length of the difference. Of quaternions
+    /// it is the sine of half the angle between them (0 … 1), and infinite if one of them is no rotation.
+    fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32;
+}
+
+fn lane(lanes: &[u32], index: usize) -> u32 {
+    lanes.get(index).copied().unwrap_or(0)
+}
+
+macro_rules! integer_fields {
+    ($($integer:ty => $kind:ident),*) => { $(
+        impl GhostField for $integer {
+            const KIND: FieldKind = FieldKind::$kind;
+
+            // The casts extend by zeros or by the sign into the lane, and cut back: an unexpected lane wraps.
+            #[inline]
+            fn write_lanes(&self, _: u32, lanes: &mut [u32], _: &mut QuantiseStats) {
+                if let Some(first) = lanes.first_mut() {
+                    *first = *self as u32;
+                }
+            }
+
+            #[inline]
+            fn read_lanes(lanes: &[u32], _: u32) -> Self {
+                lane(lanes, 0) as $integer
+            }
+
+            fn distance(from: &[u32], to: &[u32], _: u32) -> f32 {
+                Self::read_lanes(from, 0).abs_diff(Self::read_lanes(to, 0)) as f32
+            }
+        }
+    )* };
+}
+integer_fields!(u8 => U8, u16 => U16, u32 => U32, i8 => I8, i16 => I16, i32 => I32);
+
+macro_rules! wide_integer_fields {
+    ($($integer:ty => $kind:ident),*) => { $(
+        impl GhostField for $integer {
+            const KIND: FieldKind = FieldKind::$kind;
+
+            #[inline]
+            fn write_lanes(&self, _: u32, lanes: &mut [u32], _: &mut QuantiseStats) {
+                for (lane, half) in lanes.iter_mut().zip([*self as u32, (*self >> 32) as u32]) {
+                    *lane = half;
+                }
+            }
+
+            #[inline]
+            fn read_lanes(lanes: &[u32], _: u32) -> Self {
+                (u64::from(lane(lanes, 0)) | u64::from(lane(lanes, 1)) << 32) as $integer
+            }
+
+            fn distance(from: &[u32], to: &[u32], _: u32) -> f32 {
+                Self::read_lanes(from, 0).abs_diff(Self::read_lanes(to, 0)) as f32
+            }
+        }
+    )* };
+}
+wide_integer_fields!(u64 => U64, i64 => I64);
+
+impl GhostField for bool {
+    const KIND: FieldKind = FieldKind::Bool;
+
+    #[inline]
+    fn write_lanes(&self, _: u32, lanes: &mut [u32], _: &mut QuantiseStats) {
+        if let Some(first) = lanes.first_mut() {
+            *first = u32::from(*self);
+        }
+    }
+
+    #[inline]
+    fn read_lanes(lanes: &[u32], _: u32) -> Self {
+        lane(lanes, 0) != 0
+    }
+
+    fn distance(from: &[u32], to: &[u32], _: u32) -> f32 {
+        if Self::read_lanes(from, 0) == Self::read_lanes(to, 0) {
+            0.0
+        } else {
+            1.0
+        }
+    }
+}
+
+impl GhostField for f32 {
+    const KIND: FieldKind = FieldKind::F32;
+
+    #[inline]
+    fn write_lanes(&self, quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats) {
+        write_floats([*self], quantization, lanes, stats);
+    }
+
+    #[inline]
+    fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
+        read_float(lanes, 0, quantization)
+    }
+
+    fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
+        lerp(
+            Self::read_lanes(from, quantization),
+            Self::read_lanes(to, quantization),
+            factor,
+        )
+    }
+
+    fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
+        (Self::read_lanes(from, quantization) - Self::read_lanes(to, quantization)).abs()
+    }
+}
+
+impl GhostField for Vec2 {
+    const KIND: FieldKind = FieldKind::Vec2;
+
+    #[inline]
+    fn write_lanes(&self, quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats) {
+        write_floats(self.to_array(), quantization, lanes, stats);
+    }
+
+    #[inline]
+    fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
+        Self::new(
+            read_float(lanes, 0, quantization),
+            read_float(lanes, 1, quantization),
+        )
+    }
+
+    fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
+        let (from, to) = (
+            Self::read_lanes(from, quantization),
+            Self::read_lanes(to, quantization),
+        );
+        Self::new(lerp(from.x, to.x, factor), lerp(from.y, to.y, factor))
+    }
+
+    fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
+        (Self::read_lanes(from, quantization) - Self::read_lanes(to, quantization)).length()
+    }
+}
+
+impl GhostField for Vec3 {
+    const KIND: FieldKind = FieldKind::Vec3;
+
+    #[inline]
+    fn write_lanes(&self, quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats) {
+        write_floats(self.to_array(), quantization, lanes, stats);
+    }
+
+    #[inline]
+    fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
+        Self::new(
+            read_float(lanes, 0, quantization),
+            read_float(lanes, 1, quantization),
+            read_float(lanes, 2, quantization),
+        )
+    }
+
+    fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
+        let (from, to) = (
+            Self::read_lanes(from, quantization),
+            Self::read_lanes(to, quantization),
+        );
+        Self::new(
+            lerp(from.x, to.x, factor),
+            lerp(from.y, to.y, factor),
+            lerp(from.z, to.z, factor),
+        )
+    }
+
+    fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
+        (Self::read_lanes(from, quantization) - Self::read_lanes(to, quantization)).length()
+    }
+}
+
+/// A quantised quaternion is normalised when it is read (the identity, if it has no length), because rounding leaves its
+/// length off by up to one step, and code that rotates may rely on 1. One that is not quantised is read bit by bit.
+impl GhostField for Quat {
+    const KIND: FieldKind = FieldKind::Quat;
+
+    #[inline]
+    fn write_lanes(&self, quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats) {
+        write_floats(self.to_array(), quantization, lanes, stats);
+    }
+
+    #[inline]
+    fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
+        let read = |index| read_float(lanes, index, quantization);
+        let raw = Vec4::new(read(0), read(1), read(2), read(3));
+        if quantization == 0 {
+            Self::from_vec4(raw)
+        } else {
+            unit(raw).map_or(Self::IDENTITY, Self::from_vec4)
+        }
+    }
+
+    fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
+        slerp(
+            Self::read_lanes(from, quantization),
+            Self::read_lanes(to, quantization),
+            factor,
+        )
+    }
+
+    fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
+        let (from, to) = (
+            Self::read_lanes(from, quantization),
+            Self::read_lanes(to, quantization),
+        );
+        match (unit(from.into()), unit(to.into())) {
+            // The part of `to` that is perpendicular to `from`; the angle between rotations is twice that between quaternions.
+            (Some(from), Some(to)) => (to - from * from.dot(to)).length().min(1.0),
+            _ => f32::INFINITY,
+        }
+    }
+}
+
+fn write_floats<const N: usize>(
+    values: [f32; N],
+    quantization: u32,
+    lanes: &mut [u32],
+    stats: &mut QuantiseStats,
+) {
+    for (lane, value) in lanes.iter_mut().zip(values) {
+        *lane = if quantization == 0 {
+            value.to_bits()
+        } else {
+            quantise(value, quantization, stats).cast_unsigned()
+        };
+    }
+}
+
+fn read_float(lanes: &[u32], index: usize, quantization: u32) -> f32 {
+    let lane = lane(lanes, index);
+    if quantization == 0 {
+        f32::from_bits(lane)
+    } else {
+        dequantise(lane.cast_signed(), quantization)
+    }
+}
+
+fn lerp(from: f32, to: f32, factor: f32) -> f32 {
+    match blending(factor) {
+        Blending::From => from,
+        Blending::To => to,
+        Blending::Between => {
+            // In this form a value that does not change stays exactly as it is, whatever the factor.
+            let value = from + (to - from) * factor;
+            match (value.is_finite(), factor >= 1.0) {
+                (true, _) => value,
+                (false, true) => to,
+                (false, false) => from,
+            }
+        }
+    }
+}
+
+/// Along the shorter arc at constant speed, and beyond it if `factor` is above 1.
+fn slerp(from: Quat, to: Quat, factor: f32) -> Quat {
+    /// Below this sine the arc is as good as straight, and dividing by it loses more than it gains.
+    const STRAIGHT: f32 = 1e-3;
+    match blending(factor) {
+        Blending::From => return from,
+        Blending::To => return to,
+        Blending::Between => {}
+    }
+    let held = if factor >= 1.0 { to } else { from };
+    let (Some(start), Some(end)) = (unit(from.into()), unit(to.into())) else {
+        return held;
+    };
+    // A quaternion and its negative are the same rotation; the nearer of the two gives the shorter arc, of 90° at most.
+    let end = if start.dot(end) < 0.0 { -end } else { end };
+    // Exact for small angles too, where the arc cosine of the dot product is not.
+    let angle = 2.0 * (start - end).length().atan2((start + end).length());
+    let sine = angle.sin();
+    let value = if sine < STRAIGHT {
+        start + (end - start) * factor
+    } else {
+        (start * ((1.0 - factor) * angle).sin() + end * (factor * angle).sin()) / sine
+    };
+    unit(value).map_or(held, Quat::from_vec4)
+}
+
+/// The vector at length 1, or `None` if it has no direction: too short, too long for a float, or not a number.
+fn unit(vector: Vec4) -> Option<Vec4> {
+    let squared = vector.length_squared();
+    (squared.is_finite() && squared > f32::MIN_POSITIVE).then(|| vector / squared.sqrt())
+}
+
+enum Blending {
+    From,
+    To,
+    Between,
+}
+
+fn blending(factor: f32) -> Blending {
+    if factor.is_nan() || factor <= 0.0 {
+        Blending::From
+    } else if factor == 1.0 {
+        Blending::To
+    } else {
+        Blending::Between
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f32::consts::FRAC_PI_2;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lanes<T: GhostField>(value: &T, quantization: u32) -> Vec<u32> {
+        let mut lanes = vec![0; T::KIND.lanes()];
+        value.write_lanes(quantization, &mut lanes, &mut QuantiseStats::default());
+        lanes
+    }
+
+    fn there_and_back<T: GhostField>(value: &T, quantization: u32) -> T {
+        T::read_lanes(&lanes(value, quantization), quantization)
+    }
+
+    fn blend<T: GhostField>(from: T, to: T, factor: f32) -> T {
+        T::blend(&lanes(&from, 0), &lanes(&to, 0), 0, factor)
+    }
+
+    fn distance<T: GhostField>(from: T, to: T) -> f32 {
+        T::distance(&lanes(&from, 0), &lanes(&to, 0), 0)
+    }
+
+    /// About the z axis.
+    fn turn(radians: f32) -> Quat {
+        Quat::from_rotation_z(radians)
+    }
+
+    fn assert_near(left: Quat, right: Quat) {
+        assert!((left - right).length() < 1e-5, "{left} is not {right}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_integer_comes_back(a: u8, b: u16, c: u32, d: u64, e: i8, f: i16, g: i32, h: i64, i: bool) {
+            prop_assert_eq!(there_and_back(&a, 0), a);
+            prop_assert_eq!(there_and_back(&b, 0), b);
+            prop_assert_eq!(there_and_back(&c, 0), c);
+            prop_assert_eq!(there_and_back(&d, 0), d);
+            prop_assert_eq!(there_and_back(&e, 0), e);
+            prop_assert_eq!(there_and_back(&f, 0), f);
+            prop_assert_eq!(there_and_back(&g, 0), g);
+            prop_assert_eq!(there_and_back(&h, 0), h);
+            prop_assert_eq!(there_and_back(&i, 0), i);
+        }
+
+        #[test]
+        fn a_narrow_signed_integer_fills_its_lane_with_its_sign(value: i8, wider: i16) {
+            prop_assert_eq!(lanes(&value, 0), vec![i32::from(value).cast_unsigned()]);
+            prop_assert_eq!(lanes(&wider, 0), vec![i32::from(wider).cast_unsigned()]);
+        }
+
+        #[test]
+        fn a_lane_that_no_value_makes_wraps(lane: u32) {
+            prop_assert_eq!(u8::read_lanes(&[lane], 0), (lane & 0xFF) as u8);
+            prop_assert_eq!(u16::read_lanes(&[lane], 0), (lane & 0xFFFF) as u16);
+            prop_assert_eq!(i8::read_lanes(&[lane], 0), ((lane & 0xFF) as u8).cast_signed());
+            prop_assert_eq!(bool::read_lanes(&[lane], 0), lane != 0);
+        }
+
+        #[test]
+        fn floats_without_quantisation_keep_every_bit(bits: [u32; 4]) {
+            prop_assert_eq!(lanes(&f32::read_lanes(&bits, 0), 0), &bits[..1]);
+            prop_assert_eq!(lanes(&Vec2::read_lanes(&bits, 0), 0), &bits[..2]);
+            prop_assert_eq!(lanes(&Vec3::read_lanes(&bits, 0), 0), &bits[..3]);
+            prop_assert_eq!(lanes(&Quat::read_lanes(&bits, 0), 0), &bits[..]);
+        }
+
+        #[test]
+        fn quantised_floats_are_off_by_half_a_step_at_most(x in -1e3f32..1e3, y in -1e3f32..1e3, z in -1e3f32..1e3) {
+            let value = Vec3::new(x, y, z);
+            // Half a step, and what rounding to a float of this size adds.
+            let allowed = 0.000_5 + 0.000_1;
+            prop_assert!((there_and_back(&value, 1000) - value).abs().max_element() <= allowed);
+            prop_assert!((there_and_back(&x, 1000) - x).abs() <= allowed);
+        }
+
+        #[test]
+        fn a_quantised_rotation_comes_back_with_length_one(a in -1f32..1.0, b in -1f32..1.0, c in -1f32..1.0, d in -1f32..1.0) {
+            prop_assume!(Vec4::new(a, b, c, d).length() > 0.01);
+            let value = Quat::from_xyzw(a, b, c, d).normalize();
+            let back = there_and_back(&value, 1000);
+            prop_assert!((back.length() - 1.0).abs() < 1e-6);
+            prop_assert!(Vec4::from(back - value).abs().max_element() < 0.001);
+        }
+
+        #[test]
+        fn both_ends_of_a_blend_are_exact(from: [u32; 4], to: [u32; 4], quantization in prop_oneof![Just(0u32), Just(1), Just(1000)]) {
+            fn check<T: GhostField>(from: &[u32], to: &[u32], quantization: u32) {
+                let bits = |value: T| lanes(&value, 0);
+                let (start, end) = (T::blend(from, to, quantization, 0.0), T::blend(from, to, quantization, 1.0));
+                assert_eq!(bits(start), bits(T::read_lanes(from, quantization)));
+                assert_eq!(bits(end), bits(T::read_lanes(to, quantization)));
+            }
+            check::<u64>(&from, &to, quantization);
+            check::<i8>(&from, &to, quantization);
+            check::<bool>(&from, &to, quantization);
+            check::<f32>(&from, &to, quantization);
+            check::<Vec2>(&from, &to, quantization);
+            check::<Vec3>(&from, &to, quantization);
+            check::<Quat>(&from, &to, quantization);
+        }
+
+        #[test]
+        fn finite_values_blend_to_finite_values(from: [i32; 4], to: [i32; 4], factor in -2f32..40.0) {
+            let (from, to) = (from.map(i32::cast_unsigned), to.map(i32::cast_unsigned));
+            prop_assert!(Vec3::blend(&from, &to, 1000, factor).is_finite());
+            let rotation = Quat::blend(&from, &to, 1000, factor);
+            prop_assert!((rotation.length() - 1.0).abs() < 1e-5, "{} has length {}", rotation, rotation.length());
+        }
+
+        #[test]
+        fn any_bits_blend_and_compare_without_a_panic(from: [u32; 4], to: [u32; 4], factor: f32) {
+            let _ = Vec3::blend(&from, &to, 0, factor);
+            let _ = Quat::blend(&from, &to, 0, factor);
+            let _ = <Vec3 as GhostField>::distance(&from, &to, 0);
+            prop_assert!(Quat::distance(&from, &to, 0) >= 0.0);
+        }
+
+        #[test]
+        fn what_stands_still_does_not_tremble(value: [i32; 4], factor in -2f32..40.0) {
+            let lanes = value.map(i32::cast_unsigned);
+            prop_assert_eq!(f32::blend(&lanes, &lanes, 1000, factor), f32::read_lanes(&lanes, 1000));
+            prop_assert_eq!(Vec3::blend(&lanes, &lanes, 1000, factor), Vec3::read_lanes(&lanes, 1000));
+        }
+
+        #[test]
+        fn a_rotation_turns_at_constant_speed(start in -3f32..3.0, angle in -3.1f32..3.1, factor in 0f32..3.0) {
+            assert_near_up_to_sign(blend(turn(start), turn(start + angle), factor), turn(start + angle * factor));
+        }
+    }
+
+    fn assert_near_up_to_sign(left: Quat, right: Quat) {
+        assert_near(if left.dot(right) < 0.0 { -left } else { left }, right);
+    }
+
+    #[test]
+    fn short_slices_read_as_zeros_and_take_what_fits() {
+        fn check<T: GhostField>(value: T) {
+            for count in 0..T::KIND.lanes() {
+                let mut short = vec![0; count];
+                value.write_lanes(1000, &mut short, &mut QuantiseStats::default());
+                let padded: Vec<u32> = short
+                    .iter()
+                    .copied()
+                    .chain(std::iter::repeat_n(0, 4))
+                    .collect();
+                assert_eq!(
+                    lanes(&T::read_lanes(&short, 1000), 0),
+                    lanes(&T::read_lanes(&padded, 1000), 0)
+                );
+                let _ = (
+                    T::blend(&short, &short, 1000, 0.5),
+                    T::distance(&short, &short, 1000),
+                );
+            }
+        }
+        check(true);
+        check(7u8);
+        check(-7i16);
+        check(u64::MAX);
+        check(-7.5f32);
+        check(Vec2::ONE);
+        check(Vec3::NEG_ONE);
+        check(turn(1.0));
+    }
+
+    #[test]
+    fn what_quantisation_had_to_change_is_counted() {
+        let mut stats = QuantiseStats::default();
+        Vec3::new(f32::NAN, f32::INFINITY, 1.0).write_lanes(1000, &mut [0; 3], &mut stats);
+        assert_eq!(
+            stats,
+            QuantiseStats {
+                nan: 1,
+                saturated: 1
+            }
+        );
+    }
+
+    #[test]
+    fn integers_hold_until_the_next_value_is_reached() {
+        for factor in [-1.0, 0.0, 0.5, 0.999, f32::NAN] {
+            assert_eq!(blend(10u32, 20, factor), 10);
+            assert!(!blend(false, true, factor));
+        }
+        for factor in [1.0, 1.5] {
+            assert_eq!(blend(10u32, 20, factor), 20);
+            assert!(blend(false, true, factor));
+        }
+    }
+
+    #[test]
+    fn floats_blend_their_real_values_and_beyond() {
+        assert_eq!(
+            f32::blend(&lanes(&1.0f32, 10), &lanes(&2.0f32, 10), 10, 0.25),
+            1.25
+        );
+        assert_eq!(
+            blend(Vec2::ZERO, Vec2::new(2.0, -4.0), 0.5),
+            Vec2::new(1.0, -2.0)
+        );
+        assert_eq!(blend(1.0f32, 2.0, 3.0), 4.0);
+        assert_eq!(blend(1.0f32, 2.0, -1.0), 1.0);
+        assert_eq!(blend(1.0f32, 2.0, f32::NAN), 1.0);
+    }
+
+    #[test]
+    fn a_float_that_can_not_be_blended_is_held() {
+        assert_eq!(blend(1.0f32, f32::INFINITY, 0.5), 1.0);
+        assert_eq!(blend(1.0f32, f32::NAN, 0.5), 1.0);
+        assert_eq!(blend(f32::MIN, f32::MAX, 0.5), f32::MIN);
+        assert_eq!(blend(f32::MIN, f32::MAX, 2.0), f32::MAX);
+    }
+
+    #[test]
+    fn a_rotation_takes_the_shorter_way_whatever_the_signs() {
+        assert_near_up_to_sign(
+            blend(turn(0.0), turn(FRAC_PI_2), 0.5),
+            turn(FRAC_PI_2 / 2.0),
+        );
+        assert_near_up_to_sign(
+            blend(turn(0.0), -turn(FRAC_PI_2), 0.5),
+            turn(FRAC_PI_2 / 2.0),
+        );
+        assert_near_up_to_sign(blend(turn(1.0), -turn(1.0), 0.5), turn(1.0));
+        assert_near_up_to_sign(
+            blend(turn(0.0), turn(FRAC_PI_2), 1.5),
+            turn(FRAC_PI_2 * 1.5),
+        );
+    }
+
+    #[test]
+    fn a_half_turn_goes_one_of_its_two_ways() {
+        let half = blend(Quat::IDENTITY, Quat::from_xyzw(1.0, 0.0, 0.0, 0.0), 0.5);
+        assert!((half.length() - 1.0).abs() < 1e-6);
+        assert!((half.angle_between(Quat::IDENTITY) - FRAC_PI_2).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_quaternion_that_is_no_rotation_is_held_and_never_near() {
+        let zero = Quat::from_xyzw(0.0, 0.0, 0.0, 0.0);
+        let nan = Quat::from_xyzw(f32::NAN, 0.0, 0.0, 1.0);
+        let huge = Quat::from_xyzw(f32::MAX, f32::MAX, 0.0, 0.0);
+        for broken in [zero, nan, huge] {
+            assert_eq!(blend(turn(1.0), broken, 0.5), turn(1.0));
+            assert_eq!(blend(broken, turn(1.0), 1.5), turn(1.0));
+            assert_eq!(distance(turn(1.0), broken), f32::INFINITY);
+        }
+        assert_eq!(there_and_back(&zero, 1000), Quat::IDENTITY);
+        assert_eq!(
+            there_and_back(&Quat::from_xyzw(f32::NAN, 0.0, 0.0, 0.0), 1000),
+            Quat::IDENTITY
+        );
+    }
+
+    #[test]
+    fn distances_are_in_units_of_the_field() {
+        assert_eq!(distance(250u8, 5), 245.0);
+        assert_eq!(distance(i8::MIN, i8::MAX), 255.0);
+        assert_eq!(distance(-3i64, 4), 7.0);
+        assert_eq!(distance(false, true), 1.0);
+        assert_eq!(distance(-1.5f32, 1.0), 2.5);
+        assert_eq!(distance(Vec2::ZERO, Vec2::new(3.0, 4.0)), 5.0);
+        assert_eq!(
+            <Vec3 as GhostField>::distance(
+                &lanes(&Vec3::ZERO, 10),
+                &lanes(&Vec3::new(0.0, 3.0, 4.0), 10),
+                10
+            ),
+            5.0
+        );
+    }
+
+    #[test]
+    fn the_distance_of_rotations_is_the_sine_of_half_the_angle() {
+        for angle in [0.0f32, 0.001, 0.5, FRAC_PI_2, 3.0] {
+            let expected = (angle / 2.0).sin();
+            assert!((distance(turn(0.3), turn(0.3 + angle)) - expected).abs() < 1e-6);
+            assert!((distance(turn(0.3), -turn(0.3 + angle)) - expected).abs() < 1e-6);
+        }
+    }
+}

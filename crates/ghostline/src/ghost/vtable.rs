@@ -1,0 +1,92 @@
+//! The typed operations on a ghost's components, as plain function pointers: what lets the snapshot code work on lanes
+//! without knowing any component's type.
+
+use bevy_ecs::prelude::{Component, World};
+use bevy_ecs::world::EntityWorldMut;
+use ghostline_wire::{ComponentSchema, QuantiseStats};
+
+use super::columns::{Column, ColumnCollector};
+use super::component::GhostComponent;
+use crate::command::{self, InputComponentData};
+
+/// The operations on one replicated component.
+#[derive(Clone)]
+pub(crate) struct ComponentVtable {
+    pub schema: fn() -> ComponentSchema,
+    pub lanes: usize,
+    /// Identity of the component type, to share one column among ghost types.
+    pub type_id: std::any::TypeId,
+    pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
+    /// Inserts the default value if the entity lacks the component.
+    pub insert_default: fn(&mut EntityWorldMut<'_>),
+    /// Writes the entity's value as lanes; false if it lacks the component.
+    pub write_lanes: fn(&EntityWorldMut<'_>, &mut [u32], &mut QuantiseStats) -> bool,
+    /// Takes the ghost fields from a row, touching the component only if its value differs.
+    pub read_lanes: fn(&mut EntityWorldMut<'_>, &[u32]),
+    /// Shows a blend of two rows, touching the component only if its value differs.
+    pub blend: fn(&mut EntityWorldMut<'_>, &[u32], &[u32], f32),
+}
+
+impl ComponentVtable {
+    pub(crate) fn of<C: GhostComponent + PartialEq>() -> Self {
+        Self {
+            schema: C::schema,
+            lanes: C::LANES,
+            type_id: std::any::TypeId::of::<C>(),
+            new_column: |world| Box::new(Column::<C>::new(world)),
+            insert_default: |entity| {
+                if !entity.contains::<C>() {
+                    entity.insert(C::default());
+                }
+            },
+            write_lanes: |entity, lanes, stats| match entity.get::<C>() {
+                Some(component) => {
+                    component.write_lanes(lanes, stats);
+                    true
+                }
+                None => false,
+            },
+            read_lanes: |entity, lanes| change::<C>(entity, |component| component.read_lanes(lanes)),
+            blend: |entity, from, to, factor| change::<C>(entity, |component| component.blend(from, to, factor)),
+        }
+    }
+}
+
+/// Changes a component through a copy, so that change detection sees only real changes.
+fn change<C: GhostComponent + PartialEq>(entity: &mut EntityWorldMut<'_>, edit: impl FnOnce(&mut C)) {
+    let Some(current) = entity.get::<C>() else { return };
+    let mut edited = current.clone();
+    edit(&mut edited);
+    if edited != *current
+        && let Some(mut component) = entity.get_mut::<C>()
+    {
+        *component = edited;
+    }
+}
+
+/// The operations on one input component of a ghost type.
+#[derive(Clone)]
+pub(crate) struct InputVtable {
+    /// Makes the input's commands known to a world.
+    pub register: fn(&mut World),
+    /// Inserts the input component and its hidden command buffer.
+    pub insert: fn(&mut EntityWorldMut<'_>),
+    pub name: fn() -> String,
+}
+
+impl InputVtable {
+    pub(crate) fn of<I: InputComponentData + Component>() -> Self {
+        Self {
+            register: command::register_input::<I>,
+            insert: |entity| {
+                if !entity.contains::<I>() {
+                    entity.insert(I::default());
+                }
+                if !entity.contains::<command::CommandBuffer<I>>() {
+                    entity.insert(command::CommandBuffer::<I>::default());
+                }
+            },
+            name: || I::schema().name,
+        }
+    }
+}

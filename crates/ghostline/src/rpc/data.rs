@@ -1,0 +1,137 @@
+//! What a struct and its fields must be able to do to be sent as an RPC: become bits, and come back from any bits or fail.
+//! Written by `#[derive(RpcCommand)]`; called where RPCs are registered, sent and received.
+
+use bevy_ecs::component::Component;
+use ghostline_wire::{BitReader, BitWriter, DecodeError};
+
+/// A message that is sent once, reliably: an RPC. Derive it; an example is at the derive of the same name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an RPC",
+    label = "can't be sent",
+    note = "put `#[derive(Component, RpcCommand)]` on it"
+)]
+pub trait RpcCommand: Component + Sized {
+    /// The name by which both sides know it.
+    fn name() -> &'static str;
+
+    /// `Name(field:type,…)`. Its hash identifies the RPC, so both sides must agree on it.
+    fn canonical_text() -> String;
+
+    /// Appends the payload.
+    fn encode(&self, out: &mut BitWriter);
+
+    /// Reads what [`encode`](Self::encode) wrote, and not a bit more.
+    ///
+    /// # Errors
+    ///
+    /// For bits that no value encodes to, and if the bits end too early.
+    fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+}
+
+/// A type that a field of an RPC can have.
+///
+/// An own impl reads any bits without a panic, and takes at least one bit, so that what a peer can make this side do is bounded by
+/// what it sends.
+#[diagnostic::on_unimplemented(
+    message = "a field of type `{Self}` can't be sent in an RPC",
+    label = "no RPC field type",
+    note = "fields can be bool, u8 to u64, i8 to i64, f32, f64, Vec2, Vec3, Quat, NetworkTick, FixedString<N> for text, \
+            [T; N] and Option<T> of these, or a type with its own impl of `RpcField`"
+)]
+pub trait RpcField: Sized {
+    /// The name of the type in the canonical text of an RPC, the same on every machine. It changes when the encoding does.
+    fn type_text() -> String;
+
+    /// Appends the value.
+    fn encode(&self, out: &mut BitWriter);
+
+    /// Reads what [`encode`](Self::encode) wrote, and not a bit more.
+    ///
+    /// # Errors
+    ///
+    /// For bits that no value encodes to, and if the bits end too early.
+    fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use bevy_math::Vec3;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{FixedString, RpcCommand};
+
+    #[derive(Component, RpcCommand, Clone, PartialEq, Debug)]
+    struct Chat {
+        channel: u8,
+        at: Option<Vec3>,
+        text: FixedString<64>,
+        history: [i16; 3],
+    }
+
+    #[derive(Component, RpcCommand, PartialEq, Debug)]
+    struct Loaded;
+
+    #[derive(Component, RpcCommand, PartialEq, Debug)]
+    #[rpc(name = "vote")]
+    struct Vote(u32, bool);
+
+    fn there_and_back<T: RpcCommand>(value: &T) -> T {
+        let mut out = BitWriter::new();
+        value.encode(&mut out);
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        let back = T::decode(&mut input).unwrap();
+        assert_eq!(input.remaining_bits(), 0);
+        back
+    }
+
+    proptest! {
+        #[test]
+        fn every_field_of_an_rpc_travels(channel: u8, at: Option<[i16; 3]>, text in ".{0,30}", history: [i16; 3]) {
+            let at = at.map(|at| Vec3::from_array(at.map(f32::from)));
+            let chat = Chat { channel, at, text: FixedString::new(&text), history };
+            prop_assert_eq!(there_and_back(&chat), chat);
+        }
+
+        #[test]
+        fn any_bytes_are_an_rpc_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut input = BitReader::new(&bytes);
+            if let Ok(chat) = Chat::decode(&mut input) {
+                prop_assert!(chat.text.len() <= 64);
+            }
+        }
+    }
+
+    #[test]
+    fn an_rpc_without_fields_takes_no_bits() {
+        let mut out = BitWriter::new();
+        Loaded.encode(&mut out);
+        assert_eq!(out.bit_len(), 0);
+        assert_eq!(there_and_back(&Loaded), Loaded);
+    }
+
+    #[test]
+    fn a_cut_payload_is_an_error() {
+        let mut out = BitWriter::new();
+        Vote(70_000, true).encode(&mut out);
+        for bits in 0..out.bit_len() {
+            assert!(
+                Vote::decode(&mut BitReader::with_bits(out.as_bytes(), bits)).is_err(),
+                "{bits} bits were enough"
+            );
+        }
+    }
+
+    #[test]
+    fn the_canonical_text_names_all_fields_and_types() {
+        assert_eq!(
+            Chat::canonical_text(),
+            "Chat(channel:u8,at:option<vec3>,text:string64,history:[i16;3])"
+        );
+        assert_eq!(Loaded::canonical_text(), "Loaded()");
+        assert_eq!(
+            (Vote::name(), Vote::canonical_text().as_str()),
+            ("vote", "vote(0:u32,1:bool)")
+        );
+    }
+}
