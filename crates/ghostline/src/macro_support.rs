@@ -1,5 +1,5 @@
-//! What the code that the derives write calls by name: types of the wire, and small functions that keep that code short.
-//! Lanes come from `ghost` and `command`; nothing here is part of the API of a game.
+//! What the code that the derives write calls by name: types of the wire, and small functions that keep that code
+//! short. Lanes come from `ghost` and `command`; nothing here is part of the API of a game.
 
 pub use std::string::String;
 

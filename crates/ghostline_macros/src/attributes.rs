@@ -97,7 +97,8 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
             {
                 return Err(Error::new(
                     text.span(),
-                    "a name is made of letters, digits and `_ - . :`, because it is part of the text that both sides compare",
+                    "a name is made of letters, digits and `_ - . :`, \
+                     because it is part of the text that both sides compare",
                 ));
             }
             Ok(())
@@ -166,7 +167,8 @@ fn list(known: &[&str]) -> String {
 }
 
 fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
-    const WHAT: &str = "`quantization` is a whole number of steps per unit, 1 or more (1000 keeps three decimals); leave it out to send floats as they are";
+    const WHAT: &str = "`quantization` is a whole number of steps per unit, 1 or more (1000 keeps three decimals); \
+        leave it out to send floats as they are";
     if let Some(integer) = integer_type(ty) {
         return Err(meta.error(format!(
             "`{integer}` can't be quantised: quantisation rounds floats to integers, and this has no fraction to round; \
@@ -185,7 +187,8 @@ fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
 }
 
 fn distance(meta: &ParseNestedMeta<'_>) -> Result<f32> {
-    const WHAT: &str = "`max_smoothing_distance` is a number greater than 0, in units of the field (of a quaternion: the sine of half the angle); leave it out for no limit";
+    const WHAT: &str = "`max_smoothing_distance` is a number greater than 0, in units of the field \
+        (of a quaternion: the sine of half the angle); leave it out for no limit";
     let (value, span) = value(meta, WHAT)?;
     let distance: Option<f32> = match value {
         Lit::Float(literal) => literal.base10_parse().ok(),
@@ -202,7 +205,8 @@ fn integer_as_float(literal: &LitInt) -> Option<f32> {
 }
 
 fn smoothing(meta: &ParseNestedMeta<'_>) -> Result<Smoothing> {
-    const WHAT: &str = "`smoothing` is one of `clamp`, `interpolate`, `extrapolate` (or, longer, `interpolate_and_extrapolate`), without quotes";
+    const WHAT: &str = "`smoothing` is one of `clamp`, `interpolate`, `extrapolate` \
+        (or, longer, `interpolate_and_extrapolate`), without quotes";
     let input = meta.value()?;
     let ident: Ident = input
         .parse()

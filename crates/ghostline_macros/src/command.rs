@@ -6,7 +6,7 @@ use quote::{quote, quote_spanned};
 use syn::{DeriveInput, Error, Result};
 
 use crate::attributes::{input_options, type_name};
-use crate::ghost_component::{SentField, lanes, schema};
+use crate::sent_field::{SentField, lanes, schema};
 use crate::structure::{Structure, all};
 
 pub(crate) fn derive_command(input: &DeriveInput) -> Result<TokenStream> {
@@ -55,7 +55,8 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
     if fields.is_empty() {
         return Err(Error::new(
             ident.span(),
-            "a command without fields carries nothing; give it a field: an integer, a float, a vector, or an `InputEvent` for a press",
+            "a command without fields carries nothing; \
+             give it a field: an integer, a float, a vector, or an `InputEvent` for a press",
         ));
     }
 
@@ -67,12 +68,10 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
         .map(|field| field.write(&quote_spanned!(Span::mixed_site()=> &mut stats)));
     // The fields of a struct expression are evaluated in the order written, which is that of the lanes.
     let reads = fields.iter().map(|field| {
-        let (member, value) = (
-            &field.field.member,
-            field.read(&quote_spanned!(field.field.site()=> lanes)),
-        );
+        let (member, value) = (&field.field.member, field.read());
         quote_spanned!(field.field.site()=> #member: #value)
     });
+    let size = quote!(<Self as ::ghostline::CommandData>::LANES);
     Ok(quote_spanned! {Span::mixed_site()=>
         #[automatically_derived]
         impl ::ghostline::CommandData for #ident {
@@ -83,7 +82,7 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
             }
 
             fn write_lanes(&self, lanes: &mut [::core::primitive::u32]) {
-                let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_mut_checked(<Self as ::ghostline::CommandData>::LANES) else {
+                let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_mut_checked(#size) else {
                     return;
                 };
                 let mut stats = <::ghostline::__macro::QuantiseStats as ::core::default::Default>::default();
@@ -91,7 +90,7 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
             }
 
             fn read_lanes(lanes: &[::core::primitive::u32]) -> Self {
-                let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_checked(<Self as ::ghostline::CommandData>::LANES) else {
+                let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_checked(#size) else {
                     return <Self as ::core::default::Default>::default();
                 };
                 Self { #(#reads),* }

@@ -1,11 +1,12 @@
-//! The derive macros of ghostline. They read a struct and its attributes, and write impls of the traits that `ghostline`
-//! defines; a game uses them through `ghostline`, which re-exports each beside the trait of its name.
-//! The generated code names everything by absolute path (`::ghostline::…`), and can't panic for any lanes or bytes.
+//! The derive macros of ghostline. They read a struct and its attributes, and write impls of the traits that
+//! `ghostline` defines; a game uses them through `ghostline`, which re-exports each beside the trait of its name. The
+//! generated code names everything by absolute path (`::ghostline::…`), and can't panic for any lanes or bytes.
 
 mod attributes;
 mod command;
 mod ghost_component;
 mod rpc_command;
+mod sent_field;
 mod structure;
 
 use proc_macro::TokenStream;
@@ -13,8 +14,8 @@ use syn::{DeriveInput, parse_macro_input};
 
 /// Derives `ghostline::GhostComponent`: a component whose marked fields are replicated from the server to clients.
 ///
-/// Only fields with `#[ghost]` or `#[ghost(…)]` are replicated, and at least one must be; all others keep the value that
-/// they have on that side. The struct must also be `Component` (mutable), `Clone` and `Default`.
+/// Only fields with `#[ghost]` or `#[ghost(…)]` are replicated, and at least one must be; all others keep the value
+/// that they have on that side. The struct must also be `Component` (mutable), `Clone` and `Default`.
 ///
 /// | key | value | default | meaning |
 /// |---|---|---|---|
@@ -22,14 +23,16 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `smoothing` | `clamp`, `interpolate`, `extrapolate` (or `interpolate_and_extrapolate`) | `clamp` | what an interpolated ghost shows between two snapshots, and past the newest |
 /// | `max_smoothing_distance` | number above 0, in units of the field | none | a change larger than this is a jump: nothing between is shown. Of quaternions, the sine of half the angle |
 ///
-/// Fields may be `bool`, `u8`–`u64`, `i8`–`i64`, `f32`, `Vec2`, `Vec3`, `Quat`, `InputEvent`, or a type with an own impl of
-/// `GhostField`. Smoothing blends floats, vectors and quaternions; the others hold their value until the next snapshot.
+/// Fields may be `bool`, `u8`–`u64`, `i8`–`i64`, `f32`, `Vec2`, `Vec3`, `Quat`, `InputEvent`, or a type with an own
+/// impl of `GhostField`. Smoothing blends floats, vectors and quaternions; the others hold their value until the next
+/// snapshot.
 ///
 /// `#[ghost(name = "…")]` on the struct replaces the name by which both sides know it, where two structs share one.
 ///
 /// # Errors
 ///
-/// Does not compile on enums, unions, generic structs, structs without a marked field, unknown keys, and values out of range.
+/// Does not compile on enums, unions, generic structs, structs without a marked field, unknown keys, and values out
+/// of range.
 ///
 /// # Examples
 ///
@@ -61,10 +64,10 @@ pub fn derive_ghost_component(input: TokenStream) -> TokenStream {
 
 /// Derives `ghostline::CommandData`: a struct that a client streams to the server, one value per tick.
 ///
-/// Every field is sent. The struct must also be `Clone`, `Default` and `PartialEq`. `#[input(quantization = n)]` on a float,
-/// vector or quaternion sends `round(value × n)`; `#[input(name = "…")]` on the struct replaces the name by which both sides
-/// know it. An input that is a component is better derived with [`InputComponentData`](macro@InputComponentData), which
-/// includes this derive.
+/// Every field is sent. The struct must also be `Clone`, `Default` and `PartialEq`. `#[input(quantization = n)]` on a
+/// float, vector or quaternion sends `round(value × n)`; `#[input(name = "…")]` on the struct replaces the name by
+/// which both sides know it. An input that is a component is better derived with
+/// [`InputComponentData`](macro@InputComponentData), which includes this derive.
 ///
 /// # Errors
 ///
@@ -93,11 +96,12 @@ pub fn derive_command_data(input: TokenStream) -> TokenStream {
     finish(command::derive_command(&input))
 }
 
-/// Derives `ghostline::InputComponentData`, and `ghostline::CommandData` with it: a component that holds a player's input.
+/// Derives `ghostline::InputComponentData`, and `ghostline::CommandData` with it: a component that holds a player's
+/// input.
 ///
-/// Every field is sent, as with [`CommandData`](macro@CommandData) and with the same attributes. Fields of type `InputEvent`
-/// are counted, so that each press is seen exactly once. The struct must also be `Component` (mutable), `Clone`, `Default`
-/// and `PartialEq`.
+/// Every field is sent, as with [`CommandData`](macro@CommandData) and with the same attributes. Fields of type
+/// `InputEvent` are counted, so that each press is seen exactly once. The struct must also be `Component` (mutable),
+/// `Clone`, `Default` and `PartialEq`.
 ///
 /// # Errors
 ///
@@ -128,10 +132,10 @@ pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
 
 /// Derives `ghostline::RpcCommand`: a message that is sent once, reliably, from the server to clients or the other way.
 ///
-/// Every field is sent, in the order written; a struct without fields is a message that says all by its type. The struct must
-/// also be `Component`. Fields may be `bool`, integers, `f32`, `f64`, `Vec2`, `Vec3`, `Quat`, `NetworkTick`,
-/// `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`. `#[rpc(name = "…")]` on the
-/// struct replaces the name by which both sides know it.
+/// Every field is sent, in the order written; a struct without fields is a message that says all by its type. The
+/// struct must also be `Component`. Fields may be `bool`, integers, `f32`, `f64`, `Vec2`, `Vec3`, `Quat`,
+/// `NetworkTick`, `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
+/// `#[rpc(name = "…")]` on the struct replaces the name by which both sides know it.
 ///
 /// # Errors
 ///

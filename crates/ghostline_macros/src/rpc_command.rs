@@ -44,7 +44,9 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 #(#encodes)*
             }
 
-            fn decode(input: &mut ::ghostline::__macro::BitReader<'_>) -> ::core::result::Result<Self, ::ghostline::__macro::DecodeError> {
+            fn decode(
+                input: &mut ::ghostline::__macro::BitReader<'_>,
+            ) -> ::core::result::Result<Self, ::ghostline::__macro::DecodeError> {
                 let _ = &input;
                 ::core::result::Result::Ok(Self { #(#decodes),* })
             }

@@ -17,7 +17,8 @@ pub(crate) struct Field<'a> {
 }
 
 impl Field<'_> {
-    /// A span that points at the field's type, for errors about it, and resolves names as the rest of the generated code.
+    /// A span that points at the field's type, for errors about it, and resolves names as the rest of the generated
+    /// code.
     pub(crate) fn site(&self) -> Span {
         self.ty.span().resolved_at(Span::mixed_site())
     }
@@ -92,7 +93,8 @@ fn not_a_struct(span: Span, derive: &str, what: &str) -> Error {
     )
 }
 
-/// Runs `check` on every item and returns all results, or all errors as one, so that a game sees them in one compilation.
+/// Runs `check` on every item and returns all results, or all errors as one, so that a game sees them in one
+/// compilation.
 pub(crate) fn all<T, R>(items: &[T], check: impl Fn(&T) -> Result<R>) -> Result<Vec<R>> {
     let mut results = Vec::with_capacity(items.len());
     let mut failed: Option<Error> = None;

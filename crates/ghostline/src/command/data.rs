@@ -1,5 +1,6 @@
-//! What a struct must be able to do to be streamed from a client to the server, one value per tick.
-//! Written by `#[derive(CommandData)]` and `#[derive(InputComponentData)]`; called where commands are stored, sent, received, applied.
+//! What a struct must be able to do to be streamed from a client to the server, one value per tick. Written by
+//! `#[derive(CommandData)]` and `#[derive(InputComponentData)]`; called where commands are stored, sent, received,
+//! applied.
 
 use bevy_ecs::component::{Component, Mutable};
 use bevy_math::{Quat, Vec2, Vec3};
@@ -9,8 +10,8 @@ use crate::ghost::GhostField;
 
 /// A command: what a player asks for in one tick. Derive it; an example is at the derive of the same name.
 ///
-/// Lanes are the 32-bit integers that the wire carries, [`LANES`](Self::LANES) of them in the order of the schema's fields. They come from
-/// a peer: any lanes make a value.
+/// Lanes are the 32-bit integers that the wire carries, [`LANES`](Self::LANES) of them in the order of the schema's
+/// fields. They come from a peer: any lanes make a value.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a command",
     label = "can't be streamed to the server",
@@ -33,7 +34,8 @@ pub trait CommandData: Clone + Default + PartialEq + Send + Sync + 'static {
 
 /// A component that holds a player's input of one tick. Derive it; an example is at the derive of the same name.
 ///
-/// The game writes it in input systems and reads it in prediction; the command buffer between the two is not the game's concern.
+/// The game writes it in input systems and reads it in prediction; the command buffer between the two is not the
+/// game's concern.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an input component",
     label = "can't be filled from commands",
@@ -43,7 +45,8 @@ pub trait InputComponentData: CommandData + Component<Mutability = Mutable> {
     /// Adds the counts of all events of `before`, the buffer's element so far, so that counts grow from tick to tick.
     fn add_events(&mut self, before: &Self);
 
-    /// Subtracts the counts of all events of `before`, the element before this step, so that those of this step are left.
+    /// Subtracts the counts of all events of `before`, the element before this step, so that those of this step are
+    /// left.
     fn subtract_events(&mut self, before: &Self);
 }
 

@@ -8,9 +8,9 @@ use crate::ghost::GhostField;
 
 /// How often something was pressed since it was last looked at.
 ///
-/// A flag would be lost with the packet that carries it, or be seen again when a tick is simulated again. A count that only
-/// ever grows is neither: in the command buffer each tick's count includes all earlier ones, and a step sees the difference
-/// between its tick and the one before it, whichever packets arrived. Counts wrap.
+/// A flag would be lost with the packet that carries it, or be seen again when a tick is simulated again. A count
+/// that only ever grows is neither: in the command buffer each tick's count includes all earlier ones, and a step
+/// sees the difference between its tick and the one before it, whichever packets arrived. Counts wrap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InputEvent {
     /// Presses: in an input component those of this step, in a command buffer those since its beginning, modulo 2³².

@@ -7,8 +7,9 @@ use ghostline_wire::{ComponentSchema, QuantiseStats};
 
 /// A component that the server replicates to clients. Derive it; an example is at the derive of the same name.
 ///
-/// Lanes are the 32-bit integers that the wire carries. Slices that are passed here have [`LANES`](Self::LANES) lanes, in the
-/// order of the schema's fields. An impl ignores lanes beyond those, and does nothing if there are fewer.
+/// Lanes are the 32-bit integers that the wire carries. Slices that are passed here have [`LANES`](Self::LANES)
+/// lanes, in the order of the schema's fields. An impl ignores lanes beyond those, and does nothing if there are
+/// fewer.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a ghost component",
     label = "not replicated",

@@ -6,8 +6,9 @@ use ghostline_wire::{FieldKind, QuantiseStats, dequantise, quantise};
 
 /// A type that a field of a ghost component, a command or an input can have.
 ///
-/// Lanes are 32-bit integers, [`KIND.lanes()`](FieldKind::lanes) of them per field. `quantization` is steps per unit; 0 is off. Types that are not
-/// floats ignore it. Missing lanes count as 0 when read, and are left out when written: no impl panics for a short slice.
+/// Lanes are 32-bit integers, [`KIND.lanes()`](FieldKind::lanes) of them per field. `quantization` is steps per unit;
+/// 0 is off. Types that are not floats ignore it. Missing lanes count as 0 when read, and are left out when written:
+/// no impl panics for a short slice.
 #[diagnostic::on_unimplemented(
     message = "a field of type `{Self}` can't be sent",
     label = "no ghost field type",
@@ -23,14 +24,16 @@ pub trait GhostField: Sized {
     /// The value of the first lanes.
     fn read_lanes(lanes: &[u32], quantization: u32) -> Self;
 
-    /// The value `factor` of the way from `from` to `to`: 0 or less (or NaN) is exactly `from`, 1 exactly `to`, more is
-    /// extrapolated. What can't be blended, such as an integer or a float that is not finite, is held at `from` until `to` is reached.
+    /// The value `factor` of the way from `from` to `to`: 0 or less (or NaN) is exactly `from`, 1 exactly `to`, more
+    /// is extrapolated. What can't be blended, such as an integer or a float that is not finite, is held at `from`
+    /// until `to` is reached.
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
         Self::read_lanes(if factor >= 1.0 { to } else { from }, quantization)
     }
 
-    /// How far apart two values are, in units of the field, for `max_smoothing_distance`: the length of the difference. Of quaternions
-    /// it is the sine of half the angle between them (0 … 1), and infinite if one of them is no rotation.
+    /// How far apart two values are, in units of the field, for `max_smoothing_distance`: the length of the
+    /// difference. Of quaternions it is the sine of half the angle between them (0 … 1), and infinite if one of them
+    /// is no rotation.
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32;
 }
 
@@ -202,8 +205,9 @@ impl GhostField for Vec3 {
     }
 }
 
-/// A quantised quaternion is normalised when it is read (the identity, if it has no length), because rounding leaves its
-/// length off by up to one step, and code that rotates may rely on 1. One that is not quantised is read bit by bit.
+/// A quantised quaternion is normalised when it is read (the identity, if it has no length), because rounding leaves
+/// its length off by up to one step, and code that rotates may rely on 1. One that is not quantised is read bit by
+/// bit.
 impl GhostField for Quat {
     const KIND: FieldKind = FieldKind::Quat;
 
@@ -237,7 +241,8 @@ impl GhostField for Quat {
             Self::read_lanes(to, quantization),
         );
         match (unit(from.into()), unit(to.into())) {
-            // The part of `to` that is perpendicular to `from`; the angle between rotations is twice that between quaternions.
+            // The part of `to` that is perpendicular to `from`; the angle between rotations is twice that between
+            // quaternions.
             (Some(from), Some(to)) => (to - from * from.dot(to)).length().min(1.0),
             _ => f32::INFINITY,
         }

@@ -1,5 +1,5 @@
-//! What a struct and its fields must be able to do to be sent as an RPC: become bits, and come back from any bits or fail.
-//! Written by `#[derive(RpcCommand)]`; called where RPCs are registered, sent and received.
+//! What a struct and its fields must be able to do to be sent as an RPC: become bits, and come back from any bits or
+//! fail. Written by `#[derive(RpcCommand)]`; called where RPCs are registered, sent and received.
 
 use bevy_ecs::component::Component;
 use ghostline_wire::{BitReader, BitWriter, DecodeError};
@@ -30,8 +30,8 @@ pub trait RpcCommand: Component + Sized {
 
 /// A type that a field of an RPC can have.
 ///
-/// An own impl reads any bits without a panic, and takes at least one bit, so that what a peer can make this side do is bounded by
-/// what it sends.
+/// An own impl reads any bits without a panic, and takes at least one bit, so that what a peer can make this side do
+/// is bounded by what it sends.
 #[diagnostic::on_unimplemented(
     message = "a field of type `{Self}` can't be sent in an RPC",
     label = "no RPC field type",
@@ -39,7 +39,8 @@ pub trait RpcCommand: Component + Sized {
             [T; N] and Option<T> of these, or a type with its own impl of `RpcField`"
 )]
 pub trait RpcField: Sized {
-    /// The name of the type in the canonical text of an RPC, the same on every machine. It changes when the encoding does.
+    /// The name of the type in the canonical text of an RPC, the same on every machine. It changes when the encoding
+    /// does.
     fn type_text() -> String;
 
     /// Appends the value.

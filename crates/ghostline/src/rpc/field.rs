@@ -6,7 +6,8 @@ use ghostline_wire::{BitReader, BitWriter, DecodeError, NetworkTick};
 
 use crate::rpc::RpcField;
 
-/// Largest number of elements of an array in an RPC. A payload has at most 8,191 bytes, so larger ones could rarely be sent.
+/// Largest number of elements of an array in an RPC. A payload has at most 8,191 bytes, so larger ones could rarely
+/// be sent.
 pub const MAX_RPC_ARRAY_ELEMENTS: usize = 1024;
 
 /// 1 bit.

@@ -9,10 +9,12 @@ use ghostline_wire::{BitReader, BitWriter, DecodeError};
 
 use crate::rpc::RpcField;
 
-/// Largest capacity of a [`FixedString`], in bytes. Two of them still fit into the payload of an RPC (8,191 bytes), almost.
+/// Largest capacity of a [`FixedString`], in bytes. Two of them still fit into the payload of an RPC (8,191 bytes),
+/// almost.
 pub const MAX_FIXED_STRING_BYTES: usize = 4096;
 
-/// UTF-8 text of at most `N` bytes (1 … [`MAX_FIXED_STRING_BYTES`]), stored in place, so that what holds it can be `Copy`.
+/// UTF-8 text of at most `N` bytes (1 … [`MAX_FIXED_STRING_BYTES`]), stored in place, so that what holds it can be
+/// `Copy`.
 ///
 /// Derefs to `str`. Two are equal if their texts are, whatever their capacities.
 ///

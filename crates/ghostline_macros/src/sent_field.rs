@@ -1,0 +1,132 @@
+//! The code for one field that goes into lanes, of a ghost component or of a command: a command is a row like any other.
+//! Takes a field and its options; the pieces go into the impls that the file of each derive writes.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::{quote, quote_spanned};
+
+use crate::attributes::{FieldOptions, Smoothing};
+use crate::structure::Field;
+
+/// A field that goes into lanes.
+pub(crate) struct SentField<'a> {
+    pub(crate) field: &'a Field<'a>,
+    pub(crate) options: FieldOptions,
+}
+
+impl SentField<'_> {
+    fn quantization(&self) -> Literal {
+        Literal::u32_suffixed(self.options.quantization)
+    }
+
+    fn lanes(&self) -> TokenStream {
+        let ty = self.field.ty;
+        quote_spanned!(self.field.site()=> ::ghostline::__macro::lanes_of::<#ty>())
+    }
+
+    /// Writes the field into the front of `lanes`, and moves `lanes` past it.
+    pub(crate) fn write(&self, stats: &TokenStream) -> TokenStream {
+        let (ty, member, quantization, count) = (
+            self.field.ty,
+            &self.field.member,
+            self.quantization(),
+            self.lanes(),
+        );
+        quote_spanned! {self.field.site()=>
+            <#ty as ::ghostline::GhostField>::write_lanes(
+                &self.#member,
+                #quantization,
+                ::ghostline::__macro::take_mut(&mut lanes, #count),
+                #stats,
+            );
+        }
+    }
+
+    /// The value at the front of `lanes`, which move past it.
+    pub(crate) fn read(&self) -> TokenStream {
+        let (ty, quantization, count) = (self.field.ty, self.quantization(), self.lanes());
+        quote_spanned! {self.field.site()=>
+            <#ty as ::ghostline::GhostField>::read_lanes(
+                ::ghostline::__macro::take(&mut lanes, #count),
+                #quantization,
+            )
+        }
+    }
+
+    /// Sets the field to what is shown between the fronts of `from` and `to`, which move past it.
+    pub(crate) fn blend(&self) -> TokenStream {
+        let (ty, member, quantization, count) = (
+            self.field.ty,
+            &self.field.member,
+            self.quantization(),
+            self.lanes(),
+        );
+        let (smoothing, distance) = (self.smoothing(), self.max_smoothing_distance());
+        quote_spanned! {self.field.site()=>
+            self.#member = ::ghostline::__macro::blend_field::<#ty>(
+                ::ghostline::__macro::take(&mut from, #count),
+                ::ghostline::__macro::take(&mut to, #count),
+                #quantization,
+                #smoothing,
+                #distance,
+                factor,
+            );
+        }
+    }
+
+    /// An error of the compiler where a type that isn't written as an integer turns out to be one.
+    pub(crate) fn check(&self) -> TokenStream {
+        if self.options.quantization == 0 {
+            return TokenStream::new();
+        }
+        let ty = self.field.ty;
+        let message = format!(
+            "field `{}` can't be quantised: quantisation rounds floats to integers, \
+             and its type is none of f32, Vec2, Vec3, Quat; remove `quantization`",
+            self.field.name
+        );
+        quote_spanned! {self.field.site()=>
+            const _: () = ::core::assert!(::ghostline::__macro::is_float::<#ty>(), #message);
+        }
+    }
+
+    fn schema(&self) -> TokenStream {
+        let (ty, name, quantization) = (self.field.ty, &self.field.name, self.quantization());
+        let (smoothing, distance) = (self.smoothing(), self.max_smoothing_distance());
+        quote_spanned! {self.field.site()=>
+            ::ghostline::__macro::field_schema::<#ty>(#name, #quantization, #smoothing, #distance)
+        }
+    }
+
+    fn smoothing(&self) -> TokenStream {
+        match self.options.smoothing {
+            Smoothing::Clamp => quote!(::ghostline::__macro::Smoothing::Clamp),
+            Smoothing::Interpolate => quote!(::ghostline::__macro::Smoothing::Interpolate),
+            Smoothing::InterpolateAndExtrapolate => {
+                quote!(::ghostline::__macro::Smoothing::InterpolateAndExtrapolate)
+            }
+        }
+    }
+
+    fn max_smoothing_distance(&self) -> TokenStream {
+        match self
+            .options
+            .max_smoothing_distance
+            .map(Literal::f32_suffixed)
+        {
+            Some(distance) => quote!(::core::option::Option::Some(#distance)),
+            None => quote!(::core::option::Option::None),
+        }
+    }
+}
+
+/// The constant `LANES` of a struct with these fields.
+pub(crate) fn lanes(fields: &[SentField<'_>]) -> TokenStream {
+    let lanes = fields.iter().map(SentField::lanes);
+    quote!(#(#lanes)+*)
+}
+
+/// The body of `schema()` of a struct with these fields.
+pub(crate) fn schema(name: &str, fields: &[SentField<'_>]) -> TokenStream {
+    let fields = fields.iter().map(SentField::schema);
+    quote!(::ghostline::__macro::component_schema(#name, [#(#fields),*]))
+}
