@@ -25,10 +25,7 @@ impl CloseReason {
 
     /// A reason without a text.
     pub const fn from_code(code: u8) -> Self {
-        Self {
-            code,
-            text: String::new(),
-        }
+        Self { code, text: String::new() }
     }
 
     /// This reason with its text cut to the bound. Drivers apply it to what they are given, because the fields are

@@ -139,23 +139,14 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ConnectError`] if the attempt can't even begin; then there is no event.
-    fn connect(
-        &mut self,
-        address: SocketAddr,
-        now: Duration,
-    ) -> Result<DriverConnection, ConnectError>;
+    fn connect(&mut self, address: SocketAddr, now: Duration) -> Result<DriverConnection, ConnectError>;
 
     /// Takes a message; it leaves with the next [`flush`](Driver::flush).
     ///
     /// # Errors
     /// [`SendError`]; then nothing was taken. An unreliable message that finds its queue full is *not* an error:
     /// it is dropped and counted, as a network would.
-    fn send(
-        &mut self,
-        connection: DriverConnection,
-        pipeline: Pipeline,
-        bytes: &[u8],
-    ) -> Result<(), SendError>;
+    fn send(&mut self, connection: DriverConnection, pipeline: Pipeline, bytes: &[u8]) -> Result<(), SendError>;
 
     /// Closes a connection or an attempt. It is gone on this side at once, without an event; the other side gets
     /// what was sent before, then the reason. A stale handle is ignored.

@@ -55,8 +55,6 @@ mod store;
 pub use close::{CloseReason, DisconnectCause};
 pub use driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 pub use error::{ConnectError, ListenError, SendError, StoreError};
-pub use in_process::{
-    Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, Recorded,
-};
+pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, Recorded};
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
 pub use store::{ConnectionHandle, DriverId, DriverStore};

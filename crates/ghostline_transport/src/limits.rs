@@ -4,6 +4,7 @@
 /// Drivers in one [`DriverStore`](crate::DriverStore). The reference holds three; eight leave room for an
 /// in-process link, several sockets and a relay side by side.
 pub const MAX_DRIVERS: usize = 8;
+const _: () = assert!(MAX_DRIVERS >= 3 && MAX_DRIVERS <= u8::MAX as usize);
 
 /// Connections of one driver, in either role. Far above what one simulation can feed, far below what a table of
 /// slots notices.

@@ -55,51 +55,18 @@ impl DriverSettings {
     pub fn validate(&self) -> Result<(), InvalidSettings> {
         let timeout = (1, limits::MAX_TIMEOUT_MS as usize);
         let ranges = [
-            (
-                "connect_timeout_ms",
-                self.connect_timeout_ms as usize,
-                timeout,
-            ),
-            (
-                "max_connect_attempts",
-                self.max_connect_attempts as usize,
-                (1, limits::MAX_CONNECT_ATTEMPTS as usize),
-            ),
-            (
-                "disconnect_timeout_ms",
-                self.disconnect_timeout_ms as usize,
-                timeout,
-            ),
-            (
-                "heartbeat_timeout_ms",
-                self.heartbeat_timeout_ms as usize,
-                timeout,
-            ),
-            (
-                "max_message_bytes",
-                self.max_message_bytes,
-                (limits::MIN_MESSAGE_BYTES, limits::MAX_MESSAGE_BYTES),
-            ),
-            (
-                "queue_messages",
-                self.queue_messages,
-                (1, limits::MAX_QUEUE_MESSAGES),
-            ),
-            (
-                "queue_bytes",
-                self.queue_bytes,
-                (limits::MIN_QUEUE_BYTES, limits::MAX_QUEUE_BYTES),
-            ),
+            ("connect_timeout_ms", self.connect_timeout_ms as usize, timeout),
+            ("max_connect_attempts", self.max_connect_attempts as usize, (1, limits::MAX_CONNECT_ATTEMPTS as usize)),
+            ("disconnect_timeout_ms", self.disconnect_timeout_ms as usize, timeout),
+            ("heartbeat_timeout_ms", self.heartbeat_timeout_ms as usize, timeout),
+            ("max_message_bytes", self.max_message_bytes, (limits::MIN_MESSAGE_BYTES, limits::MAX_MESSAGE_BYTES)),
+            ("queue_messages", self.queue_messages, (1, limits::MAX_QUEUE_MESSAGES)),
+            ("queue_bytes", self.queue_bytes, (limits::MIN_QUEUE_BYTES, limits::MAX_QUEUE_BYTES)),
         ];
         let mut errors: Vec<SettingsError> = ranges
             .into_iter()
             .filter(|&(_, value, (min, max))| value < min || value > max)
-            .map(|(setting, value, (min, max))| SettingsError::OutOfRange {
-                setting,
-                value,
-                min,
-                max,
-            })
+            .map(|(setting, value, (min, max))| SettingsError::OutOfRange { setting, value, min, max })
             .collect();
         if self.heartbeat_timeout_ms >= self.disconnect_timeout_ms {
             errors.push(SettingsError::HeartbeatTooSlow {
@@ -107,18 +74,12 @@ impl DriverSettings {
                 disconnect_timeout_ms: self.disconnect_timeout_ms,
             });
         }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidSettings { errors })
-        }
+        if errors.is_empty() { Ok(()) } else { Err(InvalidSettings { errors }) }
     }
 
     /// Time from `connect` until the attempt fails: `connect_timeout_ms` × `max_connect_attempts`.
     pub fn connect_deadline(&self) -> Duration {
-        Duration::from_millis(
-            u64::from(self.connect_timeout_ms).saturating_mul(u64::from(self.max_connect_attempts)),
-        )
+        Duration::from_millis(u64::from(self.connect_timeout_ms).saturating_mul(u64::from(self.max_connect_attempts)))
     }
 }
 
@@ -176,10 +137,7 @@ mod tests {
     #[test]
     fn the_defaults_are_valid() {
         assert_eq!(DriverSettings::default().validate(), Ok(()));
-        assert_eq!(
-            DriverSettings::default().connect_deadline(),
-            Duration::from_secs(10)
-        );
+        assert_eq!(DriverSettings::default().connect_deadline(), Duration::from_secs(10));
     }
 
     #[test]
@@ -212,10 +170,7 @@ mod tests {
     #[test]
     fn the_ends_of_a_range_are_inside_it() {
         for (max_message_bytes, valid) in [(63, false), (64, true), (1_452, true), (1_453, false)] {
-            let settings = DriverSettings {
-                max_message_bytes,
-                ..DriverSettings::default()
-            };
+            let settings = DriverSettings { max_message_bytes, ..DriverSettings::default() };
             assert_eq!(settings.validate().is_ok(), valid, "{max_message_bytes}");
         }
     }

@@ -18,11 +18,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            limit,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
     /// Values in the table.
@@ -46,25 +42,18 @@ impl<T> Slots<T> {
             return Err(value);
         }
         let generation = 1;
-        self.slots.push(Slot {
-            generation,
-            value: Some(value),
-        });
+        self.slots.push(Slot { generation, value: Some(value) });
         Ok(DriverConnection::new(index, generation))
     }
 
     pub(crate) fn get(&self, handle: DriverConnection) -> Option<&T> {
         let slot = self.slots.get(handle.index() as usize)?;
-        (slot.generation == handle.generation())
-            .then_some(slot.value.as_ref())
-            .flatten()
+        (slot.generation == handle.generation()).then_some(slot.value.as_ref()).flatten()
     }
 
     pub(crate) fn get_mut(&mut self, handle: DriverConnection) -> Option<&mut T> {
         let slot = self.slots.get_mut(handle.index() as usize)?;
-        (slot.generation == handle.generation())
-            .then_some(slot.value.as_mut())
-            .flatten()
+        (slot.generation == handle.generation()).then_some(slot.value.as_mut()).flatten()
     }
 
     /// Takes a value out and makes its handle stale.
@@ -118,11 +107,7 @@ mod tests {
         assert_eq!(slots.len(), 2);
         slots.remove(first);
         let third = slots.insert(3).unwrap();
-        assert_eq!(
-            slots.iter().collect::<Vec<_>>(),
-            [(third, &3), (second, &2)],
-            "in the order of slots"
-        );
+        assert_eq!(slots.iter().collect::<Vec<_>>(), [(third, &3), (second, &2)], "in the order of slots");
     }
 
     #[test]

@@ -73,9 +73,7 @@ pub struct DriverStore {
 
 impl fmt::Debug for DriverStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.drivers.iter().map(|driver| driver.capabilities()))
-            .finish()
+        f.debug_list().entries(self.drivers.iter().map(|driver| driver.capabilities())).finish()
     }
 }
 
@@ -133,10 +131,7 @@ impl DriverStore {
 
     /// All drivers with their ids, in the order of ids.
     pub fn iter(&self) -> impl Iterator<Item = (DriverId, &dyn Driver)> {
-        (0..)
-            .filter_map(DriverId::from_index)
-            .zip(&self.drivers)
-            .map(|(id, driver)| (id, &**driver))
+        (0..).filter_map(DriverId::from_index).zip(&self.drivers).map(|(id, driver)| (id, &**driver))
     }
 
     /// Lets every driver listen on `address` and returns where each one does; with port 0 the ports differ.
@@ -144,10 +139,7 @@ impl DriverStore {
     /// # Errors
     /// [`StoreError::Empty`] without a driver; [`StoreError::Listen`] for the first driver that fails, and then none
     /// listens that did not before.
-    pub fn listen_all(
-        &mut self,
-        address: SocketAddr,
-    ) -> Result<Vec<(DriverId, SocketAddr)>, StoreError> {
+    pub fn listen_all(&mut self, address: SocketAddr) -> Result<Vec<(DriverId, SocketAddr)>, StoreError> {
         if self.drivers.is_empty() {
             return Err(StoreError::Empty);
         }
@@ -196,9 +188,7 @@ impl DriverStore {
 
     /// The other side's address; `None` for a stale handle.
     pub fn remote_address(&self, handle: ConnectionHandle) -> Option<SocketAddr> {
-        self.get(handle.driver)
-            .ok()?
-            .remote_address(handle.connection)
+        self.get(handle.driver).ok()?.remote_address(handle.connection)
     }
 
     /// Begins to connect through one driver. See [`Driver::connect`].
@@ -211,29 +201,21 @@ impl DriverStore {
         address: SocketAddr,
         now: Duration,
     ) -> Result<ConnectionHandle, StoreError> {
-        let connection = self
-            .get_mut(id)?
-            .connect(address, now)
-            .map_err(|source| StoreError::Connect { driver: id, source })?;
-        Ok(ConnectionHandle {
-            driver: id,
-            connection,
-        })
+        let connection =
+            self.get_mut(id)?.connect(address, now).map_err(|source| StoreError::Connect { driver: id, source })?;
+        Ok(ConnectionHandle { driver: id, connection })
     }
 
     /// Takes a message. See [`Driver::send`].
     ///
     /// # Errors
     /// [`SendError`]; [`SendError::NotConnected`] also for an unknown driver.
-    pub fn send(
-        &mut self,
-        handle: ConnectionHandle,
-        pipeline: Pipeline,
-        bytes: &[u8],
-    ) -> Result<(), SendError> {
-        self.get_mut(handle.driver)
-            .map_err(|_unknown| SendError::NotConnected)?
-            .send(handle.connection, pipeline, bytes)
+    pub fn send(&mut self, handle: ConnectionHandle, pipeline: Pipeline, bytes: &[u8]) -> Result<(), SendError> {
+        self.get_mut(handle.driver).map_err(|_unknown| SendError::NotConnected)?.send(
+            handle.connection,
+            pipeline,
+            bytes,
+        )
     }
 
     /// Closes a connection. See [`Driver::disconnect`]; an unknown driver is ignored like a stale handle.
@@ -264,5 +246,161 @@ impl DriverStore {
         if let Ok(driver) = self.get_mut(id) {
             driver.recycle(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ListenError;
+    use crate::in_process::{InProcessDriver, InProcessNetwork};
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn store(drivers: impl IntoIterator<Item = InProcessDriver>) -> DriverStore {
+        let mut store = DriverStore::new();
+        for driver in drivers {
+            store.register(Box::new(driver)).unwrap();
+        }
+        store
+    }
+
+    fn port(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn ids_count_from_1_up_to_the_bound_and_unknown_ones_are_errors() {
+        let network = InProcessNetwork::new();
+        let mut store = DriverStore::new();
+        assert!(store.is_empty());
+        for number in 1..=MAX_DRIVERS {
+            let id = store.register(Box::new(network.driver())).unwrap();
+            assert_eq!(usize::from(id.get()), number);
+            assert!(store.get(id).is_ok());
+        }
+        let full = store.register(Box::new(network.driver()));
+        assert_eq!(full, Err(StoreError::Full { limit: MAX_DRIVERS }));
+        assert_eq!(store.len(), MAX_DRIVERS);
+        let ids: Vec<u8> = store.iter().map(|(id, _)| id.get()).collect();
+        assert_eq!(ids, (1..=MAX_DRIVERS as u8).collect::<Vec<_>>());
+
+        assert_eq!(DriverId::new(0), None);
+        assert_eq!(DriverId::new(1), Some(DriverId::FIRST));
+        let unknown = DriverId::new(200).unwrap();
+        let error = StoreError::UnknownDriver(unknown);
+        assert_eq!(store.get(unknown).err(), Some(error.clone()));
+        assert_eq!(store.get_mut(unknown).err(), Some(error.clone()));
+        assert_eq!(store.local_address(unknown), Err(error.clone()));
+        assert_eq!(store.connect(unknown, port(1), NOW), Err(error));
+    }
+
+    #[test]
+    fn all_drivers_listen_and_stop_together() {
+        let (first, second) = (InProcessNetwork::new(), InProcessNetwork::new());
+        let mut store = store([first.driver(), second.driver()]);
+        assert!(!store.is_listening());
+        let bound = store.listen_all(port(4_242)).unwrap();
+        let addresses: Vec<SocketAddr> = bound.iter().map(|(_, address)| *address).collect();
+        assert_eq!(addresses, [port(4_242); 2]);
+        for (id, driver) in store.iter() {
+            assert!(driver.is_listening());
+            assert_eq!(store.local_address(id), Ok(Some(port(4_242))));
+        }
+        store.stop_listening();
+        assert!(!store.is_listening());
+    }
+
+    #[test]
+    fn if_one_driver_fails_to_listen_none_listens() {
+        let (first, second) = (InProcessNetwork::new(), InProcessNetwork::new());
+        let mut occupant = second.driver();
+        occupant.listen(port(4_242)).unwrap();
+        let mut store = store([first.driver(), second.driver(), second.driver()]);
+        let error = StoreError::Listen {
+            driver: DriverId::new(2).unwrap(),
+            source: ListenError::AddressInUse { address: port(4_242) },
+        };
+        assert_eq!(store.listen_all(port(4_242)), Err(error));
+        assert!(!store.is_listening());
+        assert!(first.driver().listen(port(4_242)).is_ok(), "the port is free again");
+    }
+
+    #[test]
+    fn listening_twice_is_refused_and_changes_nothing() {
+        let mut store = store([InProcessNetwork::new().driver()]);
+        store.listen_all(port(1)).unwrap();
+        let again = store.listen_all(port(2));
+        assert!(matches!(again, Err(StoreError::Listen { .. })));
+        assert_eq!(store.local_address(DriverId::FIRST), Ok(Some(port(1))));
+    }
+
+    #[test]
+    fn an_empty_store_can_t_listen() {
+        assert_eq!(DriverStore::new().listen_all(port(1)), Err(StoreError::Empty));
+    }
+
+    #[test]
+    fn port_0_gives_every_driver_a_port_of_its_own() {
+        let network = InProcessNetwork::new();
+        let mut store = store([network.driver(), network.driver()]);
+        let bound = store.listen_all(port(0)).unwrap();
+        assert_ne!(bound[0].1.port(), bound[1].1.port());
+    }
+
+    #[test]
+    fn connections_of_several_drivers_are_told_apart() {
+        let (first, second) = (InProcessNetwork::new(), InProcessNetwork::new());
+        let mut server = store([first.driver(), second.driver()]);
+        server.listen_all(port(1)).unwrap();
+        let mut clients = [store([first.driver()]), store([second.driver()])];
+        let mut events = Vec::new();
+        for client in &mut clients {
+            client.connect(DriverId::FIRST, port(1), NOW).unwrap();
+            client.flush(NOW);
+        }
+        first.deliver();
+        second.deliver();
+        server.poll(NOW, &mut events);
+        let handles: Vec<ConnectionHandle> = events
+            .drain(..)
+            .map(|(driver, event)| match event {
+                DriverEvent::Accepted { connection } => ConnectionHandle { driver, connection },
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let texts: Vec<String> = handles.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["1:0v1", "2:0v1"]);
+
+        for (handle, text) in handles.iter().zip(&texts) {
+            assert!(server.remote_address(*handle).is_some());
+            server.send(*handle, Pipeline::Unreliable, text.as_bytes()).unwrap();
+        }
+        server.flush(NOW);
+        first.deliver();
+        second.deliver();
+        for (client, text) in clients.iter_mut().zip(&texts) {
+            client.poll(NOW, &mut events);
+            let Some((driver, DriverEvent::Received { bytes, .. })) = events.pop() else {
+                panic!("a message arrives");
+            };
+            assert_eq!(bytes, text.as_bytes());
+            client.recycle(driver, bytes);
+        }
+
+        server.disconnect(handles[0], CloseReason::default());
+        assert_eq!(server.remote_address(handles[0]), None);
+        assert!(server.remote_address(handles[1]).is_some());
+    }
+
+    #[test]
+    fn verbs_with_an_unknown_driver_act_as_with_a_stale_handle() {
+        let mut store = DriverStore::new();
+        let handle = ConnectionHandle { driver: DriverId::FIRST, connection: DriverConnection::new(0, 1) };
+        let sent = store.send(handle, Pipeline::Unreliable, b"x");
+        assert_eq!(sent, Err(SendError::NotConnected));
+        store.disconnect(handle, CloseReason::default());
+        store.recycle(handle.driver, Vec::new());
+        assert_eq!(store.remote_address(handle), None);
     }
 }

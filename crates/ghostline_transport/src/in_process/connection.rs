@@ -34,12 +34,7 @@ pub(super) enum State {
 }
 
 impl Connection {
-    pub(super) fn new(
-        direction: Direction,
-        remote: SocketAddr,
-        state: State,
-        settings: &DriverSettings,
-    ) -> Self {
+    pub(super) fn new(direction: Direction, remote: SocketAddr, state: State, settings: &DriverSettings) -> Self {
         Self {
             direction,
             remote,

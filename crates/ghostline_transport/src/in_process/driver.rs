@@ -104,19 +104,12 @@ impl InProcessDriver {
     /// Whether [`Capabilities::kind`] pretends to be a socket, so that tests run what socket links run. Default off.
     #[must_use]
     pub fn posing_as_socket(mut self, posing: bool) -> Self {
-        self.kind = if posing {
-            TransportKind::Socket
-        } else {
-            TransportKind::InProcess
-        };
+        self.kind = if posing { TransportKind::Socket } else { TransportKind::InProcess };
         self
     }
 
     pub(super) fn address(&self, connection: DriverConnection) -> Address {
-        Address {
-            driver: self.number,
-            connection,
-        }
+        Address { driver: self.number, connection }
     }
 
     fn limit_of(&self, pipeline: Pipeline) -> usize {
@@ -150,9 +143,7 @@ impl InProcessDriver {
             return;
         };
         match entry.state {
-            State::Connecting {
-                requested: true, ..
-            } => entry.state = State::Abandoned(reason),
+            State::Connecting { requested: true, .. } => entry.state = State::Abandoned(reason),
             _ => {
                 self.connections.remove(connection);
             }
@@ -188,10 +179,7 @@ impl InProcessDriver {
         let overdue: Vec<DriverConnection> = self.attempts.extract_if(.., overdue).collect();
         for connection in overdue {
             self.give_up(connection, CloseReason::default());
-            events.push(DriverEvent::Disconnected {
-                connection,
-                cause: DisconnectCause::MaxConnectionAttempts,
-            });
+            events.push(DriverEvent::Disconnected { connection, cause: DisconnectCause::MaxConnectionAttempts });
         }
     }
 
@@ -206,13 +194,8 @@ impl InProcessDriver {
             {
                 *requested = true;
                 self.staged.push(Parcel {
-                    from: Address {
-                        driver: self.number,
-                        connection: attempt,
-                    },
-                    to: Destination::Listener {
-                        port: entry.remote.port(),
-                    },
+                    from: Address { driver: self.number, connection: attempt },
+                    to: Destination::Listener { port: entry.remote.port() },
                     direction: Direction::ToServer,
                     body: Body::Request,
                 });
@@ -273,35 +256,20 @@ impl Driver for InProcessDriver {
         }
     }
 
-    fn connect(
-        &mut self,
-        address: SocketAddr,
-        now: Duration,
-    ) -> Result<DriverConnection, ConnectError> {
+    fn connect(&mut self, address: SocketAddr, now: Duration) -> Result<DriverConnection, ConnectError> {
         if address.port() == 0 {
             return Err(ConnectError::InvalidAddress { address });
         }
-        let state = State::Connecting {
-            since: now,
-            requested: false,
-        };
+        let state = State::Connecting { since: now, requested: false };
         let remote = coerce_to_loopback(address);
         let entry = Connection::new(Direction::ToServer, remote, state, &self.settings);
-        let connection = (self.connections.insert(entry)).map_err(|_entry| {
-            ConnectError::TooManyConnections {
-                limit: limits::MAX_CONNECTIONS,
-            }
-        })?;
+        let connection = (self.connections.insert(entry))
+            .map_err(|_entry| ConnectError::TooManyConnections { limit: limits::MAX_CONNECTIONS })?;
         self.attempts.push(connection);
         Ok(connection)
     }
 
-    fn send(
-        &mut self,
-        connection: DriverConnection,
-        pipeline: Pipeline,
-        bytes: &[u8],
-    ) -> Result<(), SendError> {
+    fn send(&mut self, connection: DriverConnection, pipeline: Pipeline, bytes: &[u8]) -> Result<(), SendError> {
         let limit = self.limit_of(pipeline);
         let entry = self.connections.get_mut(connection);
         let entry = entry.ok_or(SendError::NotConnected)?;
@@ -325,11 +293,7 @@ impl Driver for InProcessDriver {
             from: self.address(connection),
             to: Destination::Peer(peer),
             direction,
-            body: Body::Message {
-                pipeline,
-                bytes,
-                injected: false,
-            },
+            body: Body::Message { pipeline, bytes, injected: false },
         });
         Ok(())
     }

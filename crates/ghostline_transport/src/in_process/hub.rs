@@ -31,6 +31,13 @@ struct Endpoint {
     recorded: Vec<Recorded>,
 }
 
+impl Endpoint {
+    /// The driver is gone, and so is all that it sent; nobody asks for its record any more.
+    fn is_done(&self) -> bool {
+        self.dropped && self.outbox.is_empty() && !self.recording
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Hub {
     /// By creation number; `None` for drivers that are gone, whose numbers are never used again.
@@ -77,8 +84,7 @@ impl Hub {
     }
 
     pub(super) fn has_driver(&mut self, number: u64) -> bool {
-        self.endpoint(number)
-            .is_some_and(|endpoint| !endpoint.dropped)
+        self.endpoint(number).is_some_and(|endpoint| !endpoint.dropped)
     }
 
     /// Gives a port to a driver; port 0 means the first free one of the dynamic range from `preferred`.
@@ -100,11 +106,8 @@ impl Hub {
     }
 
     fn free_port(&self, preferred: u16) -> Option<u16> {
-        let last =
-            limits::FIRST_DYNAMIC_PORT.saturating_add(limits::DYNAMIC_PORTS.saturating_sub(1));
-        (preferred..=last)
-            .chain(limits::FIRST_DYNAMIC_PORT..preferred)
-            .find(|port| !self.listeners.contains_key(port))
+        let last = limits::FIRST_DYNAMIC_PORT.saturating_add(limits::DYNAMIC_PORTS.saturating_sub(1));
+        (preferred..=last).chain(limits::FIRST_DYNAMIC_PORT..preferred).find(|port| !self.listeners.contains_key(port))
     }
 
     pub(super) fn close_port(&mut self, port: u16) {
@@ -145,27 +148,21 @@ impl Hub {
     /// which it put them there.
     pub(super) fn deliver(&mut self) {
         let mut moving = core::mem::take(&mut self.moving);
-        for number in 0..self.endpoints.len() as u64 {
-            let Some(sender) = self.endpoint(number) else {
+        for index in 0..self.endpoints.len() {
+            let Some(Some(sender)) = self.endpoints.get_mut(index) else {
                 continue;
             };
             core::mem::swap(&mut sender.outbox, &mut moving);
             for parcel in moving.drain(..) {
                 self.hand_over(parcel);
             }
-            self.forget_if_done(number);
+            if let Some(slot) = self.endpoints.get_mut(index)
+                && slot.as_ref().is_some_and(|endpoint| endpoint.is_done())
+            {
+                *slot = None;
+            }
         }
         self.moving = moving;
-    }
-
-    fn forget_if_done(&mut self, number: u64) {
-        let done = self.endpoint(number).is_some_and(|endpoint| {
-            endpoint.dropped && endpoint.outbox.is_empty() && !endpoint.recording
-        });
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        if done && let Some(endpoint) = self.endpoints.get_mut(index) {
-            *endpoint = None;
-        }
     }
 
     fn hand_over(&mut self, parcel: Parcel) {
@@ -225,11 +222,7 @@ impl Hub {
         let body = match parcel.body {
             Body::Request => Body::Unanswered,
             Body::Accept => Body::Close(CloseReason::default()),
-            Body::Message {
-                pipeline,
-                bytes,
-                injected,
-            } => {
+            Body::Message { pipeline, bytes, injected } => {
                 let load = Load::of(pipeline, bytes.len());
                 self.pool.give(bytes);
                 if injected {
@@ -258,6 +251,9 @@ impl Hub {
         let Destination::Peer(peer) = parcel.to else {
             return;
         };
+        if !matches!(parcel.body, Body::Accept | Body::Close(_)) {
+            return;
+        }
         let (client, server) = match parcel.direction {
             Direction::ToServer => (parcel.from, peer),
             Direction::ToClient => (peer, parcel.from),
@@ -265,21 +261,16 @@ impl Hub {
         let Some(endpoint) = self.endpoint(client.driver) else {
             return;
         };
-        match parcel.body {
-            Body::Accept => endpoint.links.push((client.connection, server)),
-            Body::Close(_) => endpoint.links.retain(|link| link.0 != client.connection),
-            _ => {}
+        if matches!(parcel.body, Body::Accept) {
+            endpoint.links.push((client.connection, server));
+        } else {
+            endpoint.links.retain(|link| link.0 != client.connection);
         }
     }
 
     /// Numbers a message that leaves the link, and keeps a copy if its client is recorded.
     fn record(&mut self, parcel: &Parcel, lost: bool) {
-        let Body::Message {
-            pipeline,
-            bytes,
-            injected,
-        } = &parcel.body
-        else {
+        let Body::Message { pipeline, bytes, injected } = &parcel.body else {
             return;
         };
         let Some(endpoint) = parcel.client().and_then(|client| self.endpoint(client)) else {
@@ -303,23 +294,17 @@ impl Hub {
     }
 
     pub(super) fn set_cut(&mut self, client: u64, direction: Direction, cut: bool) -> bool {
-        let slot = self
-            .endpoint(client)
-            .and_then(|endpoint| endpoint.cut.get_mut(direction.index()));
+        let slot = self.endpoint(client).and_then(|endpoint| endpoint.cut.get_mut(direction.index()));
         slot.map(|slot| *slot = cut).is_some()
     }
 
     pub(super) fn set_recording(&mut self, client: u64, recording: bool) -> bool {
         let endpoint = self.endpoint(client);
-        endpoint
-            .map(|endpoint| endpoint.recording = recording)
-            .is_some()
+        endpoint.map(|endpoint| endpoint.recording = recording).is_some()
     }
 
     pub(super) fn take_recorded(&mut self, client: u64) -> Vec<Recorded> {
-        self.endpoint(client)
-            .map(|endpoint| core::mem::take(&mut endpoint.recorded))
-            .unwrap_or_default()
+        self.endpoint(client).map(|endpoint| core::mem::take(&mut endpoint.recorded)).unwrap_or_default()
     }
 
     /// Puts raw bytes on the newest open connection of a client, as if the side that sends in this direction had.
@@ -338,10 +323,7 @@ impl Hub {
         let links = self.endpoint(client).map(|endpoint| &endpoint.links);
         let link = links.and_then(|links| links.last().copied());
         let (connection, server) = link.ok_or(SendError::NotConnected)?;
-        let client = Address {
-            driver: client,
-            connection,
-        };
+        let client = Address { driver: client, connection };
         let (from, to) = match direction {
             Direction::ToServer => (client, server),
             Direction::ToClient => (server, client),
@@ -358,11 +340,7 @@ impl Hub {
             from,
             to: Destination::Peer(to),
             direction,
-            body: Body::Message {
-                pipeline,
-                bytes,
-                injected: true,
-            },
+            body: Body::Message { pipeline, bytes, injected: true },
         });
         Ok(())
     }

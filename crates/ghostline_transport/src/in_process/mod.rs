@@ -4,7 +4,8 @@
 //!
 //! What a driver puts on the link becomes visible to the other side only after [`InProcessNetwork::deliver`], and
 //! everything that drivers share changes only there. So worlds of one stage may run in any order, or in parallel,
-//! with the same result.
+//! with the same result. The one exception is the table of ports: of two drivers that ask for the same port, the
+//! first one gets it.
 
 mod connection;
 mod driver;

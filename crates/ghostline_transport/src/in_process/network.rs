@@ -55,10 +55,7 @@ impl InProcessNetwork {
     ///
     /// # Errors
     /// [`InvalidSettings`] lists everything that is wrong with them.
-    pub fn driver_with(
-        &self,
-        settings: DriverSettings,
-    ) -> Result<InProcessDriver, InvalidSettings> {
+    pub fn driver_with(&self, settings: DriverSettings) -> Result<InProcessDriver, InvalidSettings> {
         settings.validate()?;
         Ok(InProcessDriver::new(self.hub.clone(), settings))
     }
@@ -132,4 +129,32 @@ pub struct Recorded {
     pub lost: bool,
     /// Put there by [`InProcessNetwork::inject`].
     pub injected: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::driver::Driver;
+
+    #[test]
+    fn a_lock_poisoned_by_a_panic_elsewhere_stops_nobody() {
+        let network = InProcessNetwork::new();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = network.hub.lock();
+            std::panic::resume_unwind(Box::new("a world panics"));
+        }));
+        assert!(panicked.is_err());
+        assert!(network.hub.0.is_poisoned());
+        let (mut server, mut client) = (network.driver(), network.driver());
+        let address = server.listen(([127, 0, 0, 1], 1).into()).unwrap();
+        client.connect(address, Duration::ZERO).unwrap();
+        client.flush(Duration::ZERO);
+        network.deliver();
+        let mut events = Vec::new();
+        server.poll(Duration::ZERO, &mut events);
+        assert_eq!(events.len(), 1);
+    }
 }

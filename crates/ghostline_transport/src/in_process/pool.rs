@@ -42,10 +42,7 @@ impl BufferPool {
     /// Adds what a driver counted by itself, and clears its counters.
     pub(super) fn count(&mut self, grown: &mut u64, discarded: &mut u64) {
         self.stats.grown = self.stats.grown.saturating_add(core::mem::take(grown));
-        self.stats.discarded = self
-            .stats
-            .discarded
-            .saturating_add(core::mem::take(discarded));
+        self.stats.discarded = self.stats.discarded.saturating_add(core::mem::take(discarded));
     }
 
     /// Takes one buffer back, or frees it at the bounds.
@@ -70,11 +67,7 @@ mod tests {
         let mut pool = BufferPool::default();
         let mut batch = Vec::new();
         pool.take_batch(4, 100, &mut batch);
-        assert_eq!(
-            batch.len(),
-            1,
-            "nothing was free, so only what is needed is made"
-        );
+        assert_eq!(batch.len(), 1, "nothing was free, so only what is needed is made");
         batch[0].extend_from_slice(b"old");
         let address = batch[0].as_ptr();
         pool.give(batch.remove(0));
@@ -82,11 +75,7 @@ mod tests {
         assert_eq!(batch.len(), 1);
         assert_eq!(batch[0].as_ptr(), address);
         assert!(batch[0].is_empty());
-        let stats = PoolStats {
-            allocated: 1,
-            reused: 1,
-            ..PoolStats::default()
-        };
+        let stats = PoolStats { allocated: 1, reused: 1, ..PoolStats::default() };
         assert_eq!(pool.stats, stats);
         assert_eq!(pool.free_bytes, 0);
     }
@@ -105,9 +94,6 @@ mod tests {
         for _ in 0..=MAX_POOLED_BUFFERS {
             pool.give(Vec::new());
         }
-        assert_eq!(
-            (pool.free.len(), pool.stats.discarded),
-            (MAX_POOLED_BUFFERS, 1)
-        );
+        assert_eq!((pool.free.len(), pool.stats.discarded), (MAX_POOLED_BUFFERS, 1));
     }
 }

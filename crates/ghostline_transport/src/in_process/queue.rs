@@ -105,20 +105,14 @@ impl Load {
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        for (own, other) in [
-            (&mut self.unreliable, other.unreliable),
-            (&mut self.reliable, other.reliable),
-        ] {
+        for (own, other) in [(&mut self.unreliable, other.unreliable), (&mut self.reliable, other.reliable)] {
             own.messages = own.messages.saturating_add(other.messages);
             own.bytes = own.bytes.saturating_add(other.bytes);
         }
     }
 
     pub(super) fn subtract(&mut self, other: &Self) {
-        for (own, other) in [
-            (&mut self.unreliable, other.unreliable),
-            (&mut self.reliable, other.reliable),
-        ] {
+        for (own, other) in [(&mut self.unreliable, other.unreliable), (&mut self.reliable, other.reliable)] {
             own.messages = own.messages.saturating_sub(other.messages);
             own.bytes = own.bytes.saturating_sub(other.bytes);
         }
@@ -141,20 +135,14 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(messages: usize, bytes: usize) -> Self {
-        Self {
-            waiting: Load::default(),
-            bound: Count { messages, bytes },
-        }
+        Self { waiting: Load::default(), bound: Count { messages, bytes } }
     }
 
     /// Counts a message in, unless that would break a bound of its class.
     pub(super) fn admit(&mut self, pipeline: Pipeline, bytes: usize) -> bool {
         let bound = self.bound;
         let class = self.waiting.class(pipeline);
-        let after = Count {
-            messages: class.messages.saturating_add(1),
-            bytes: class.bytes.saturating_add(bytes),
-        };
+        let after = Count { messages: class.messages.saturating_add(1), bytes: class.bytes.saturating_add(bytes) };
         let fits = after.messages <= bound.messages && after.bytes <= bound.bytes;
         if fits {
             *class = after;

@@ -19,11 +19,7 @@ impl InProcessDriver {
             Body::Accept => self.receive_accept(own, parcel.from, events),
             Body::Refuse => self.receive_refusal(own, events),
             Body::Unanswered => self.receive_unanswered(own),
-            Body::Message {
-                pipeline,
-                bytes,
-                injected,
-            } => self.receive_message(own, pipeline, bytes, injected, events),
+            Body::Message { pipeline, bytes, injected } => self.receive_message(own, pipeline, bytes, injected, events),
             Body::Close(reason) => self.receive_close(own, reason, events),
             Body::Credit(load) => {
                 if let Some(entry) = self.connections.get_mut(own) {
@@ -56,12 +52,7 @@ impl InProcessDriver {
         }
     }
 
-    fn receive_accept(
-        &mut self,
-        connection: DriverConnection,
-        peer: Address,
-        events: &mut Vec<DriverEvent>,
-    ) {
+    fn receive_accept(&mut self, connection: DriverConnection, peer: Address, events: &mut Vec<DriverEvent>) {
         let reason = match self.connections.get_mut(connection) {
             Some(entry) if matches!(entry.state, State::Connecting { .. }) => {
                 entry.state = State::Open { peer };
@@ -86,10 +77,7 @@ impl InProcessDriver {
         };
         if matches!(entry.state, State::Connecting { .. }) {
             self.attempts.retain(|attempt| *attempt != connection);
-            events.push(DriverEvent::Disconnected {
-                connection,
-                cause: DisconnectCause::Refused,
-            });
+            events.push(DriverEvent::Disconnected { connection, cause: DisconnectCause::Refused });
         }
     }
 
@@ -123,19 +111,10 @@ impl InProcessDriver {
             }
             entry.read.add(&Load::of(pipeline, bytes.len()));
         }
-        events.push(DriverEvent::Received {
-            connection,
-            pipeline,
-            bytes,
-        });
+        events.push(DriverEvent::Received { connection, pipeline, bytes });
     }
 
-    fn receive_close(
-        &mut self,
-        connection: DriverConnection,
-        reason: CloseReason,
-        events: &mut Vec<DriverEvent>,
-    ) {
+    fn receive_close(&mut self, connection: DriverConnection, reason: CloseReason, events: &mut Vec<DriverEvent>) {
         if self.connections.remove(connection).is_some() {
             let cause = DisconnectCause::ClosedByRemote(reason);
             events.push(DriverEvent::Disconnected { connection, cause });
@@ -157,11 +136,86 @@ impl InProcessDriver {
     }
 
     fn answer(&mut self, from: DriverConnection, to: Address, direction: Direction, body: Body) {
-        self.answers.push(Parcel {
-            from: self.address(from),
-            to: Destination::Peer(to),
-            direction,
+        self.answers.push(Parcel { from: self.address(from), to: Destination::Peer(to), direction, body });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::error::{ConnectError, SendError};
+    use crate::in_process::InProcessNetwork;
+    use crate::slots::Slots;
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_full_server_refuses_and_the_client_is_told_so() {
+        let network = InProcessNetwork::new();
+        let mut server = network.driver();
+        server.connections = Slots::new(1);
+        let address = server.listen(([127, 0, 0, 1], 1).into()).unwrap();
+        let (mut first, mut second) = (network.driver(), network.driver());
+        first.connect(address, NOW).unwrap();
+        first.flush(NOW);
+        let connection = second.connect(address, NOW).unwrap();
+        second.flush(NOW);
+        network.deliver();
+        let mut events = Vec::new();
+        server.poll(NOW, &mut events);
+        assert!(matches!(events[..], [DriverEvent::Accepted { .. }]));
+        assert_eq!(server.stats().refused, 1);
+        network.deliver();
+        events.clear();
+        second.poll(NOW, &mut events);
+        let cause = DisconnectCause::Refused;
+        assert_eq!(events, [DriverEvent::Disconnected { connection, cause }]);
+        let sent = second.send(connection, Pipeline::Unreliable, b"x");
+        assert_eq!(sent, Err(SendError::NotConnected));
+        events.clear();
+        second.poll(Duration::from_secs(60), &mut events);
+        assert_eq!(events, [], "the attempt is over");
+    }
+
+    #[test]
+    fn a_full_client_says_so_and_makes_no_attempt() {
+        let mut client = InProcessNetwork::new().driver();
+        client.connections = Slots::new(1);
+        let address = ([127, 0, 0, 1], 1).into();
+        client.connect(address, NOW).unwrap();
+        let full = client.connect(address, NOW);
+        assert!(matches!(full, Err(ConnectError::TooManyConnections { .. })));
+        assert_eq!(client.attempts.len(), 1);
+    }
+
+    #[test]
+    fn parcels_that_nobody_asked_for_change_nothing() {
+        let network = InProcessNetwork::new();
+        let (mut server, mut client) = (network.driver(), network.driver());
+        let address = server.listen(([127, 0, 0, 1], 1).into()).unwrap();
+        let connection = client.connect(address, NOW).unwrap();
+        client.flush(NOW);
+        network.deliver();
+        let mut events = Vec::new();
+        server.poll(NOW, &mut events);
+        network.deliver();
+        events.clear();
+        client.poll(NOW, &mut events);
+        events.clear();
+        let stray = |body| Parcel {
+            from: Address { driver: 0, connection: DriverConnection::new(7, 7) },
+            to: Destination::Peer(client.address(connection)),
+            direction: Direction::ToClient,
             body,
-        });
+        };
+        let strays = [stray(Body::Accept), stray(Body::Unanswered), stray(Body::Request)];
+        for parcel in strays {
+            client.receive(parcel, &mut events);
+        }
+        assert_eq!(events, []);
+        assert_eq!(client.answers.len(), 0);
+        assert_eq!(client.send(connection, Pipeline::Unreliable, b"x"), Ok(()));
     }
 }
