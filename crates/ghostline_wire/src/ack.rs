@@ -92,11 +92,7 @@ impl ReceivedPackets {
         let Some(acks) = &mut self.acks else {
             // Numbers begin at 0, so this many packets were sent in the epoch so far.
             let sent = u32::from(sequence.0).saturating_add(1);
-            self.acks = Some(SnapshotAcks {
-                newest: sequence,
-                mask: [1, 0, 0, 0],
-                len: sent.min(ACK_WINDOW) as u16,
-            });
+            self.acks = Some(SnapshotAcks { newest: sequence, mask: [1, 0, 0, 0], len: sent.min(ACK_WINDOW) as u16 });
             return Reception::New;
         };
         if sequence.is_newer_than(acks.newest) {
@@ -216,9 +212,7 @@ impl SnapshotAcks {
                 left = left.saturating_sub(bits);
             }
             if !bit(&mask, 0) {
-                return Err(DecodeError::BadValue {
-                    what: "newest acknowledged packet",
-                });
+                return Err(DecodeError::BadValue { what: "newest acknowledged packet" });
             }
         } else {
             let runs = read_count(input)?;
@@ -236,11 +230,7 @@ impl SnapshotAcks {
             }
             len = from;
         }
-        Ok(Self {
-            newest,
-            mask,
-            len: len as u16,
-        })
+        Ok(Self { newest, mask, len: len as u16 })
     }
 }
 
@@ -252,8 +242,7 @@ fn read_count(input: &mut BitReader<'_>) -> Result<u32, DecodeError> {
 
 /// Whether a bit of the mask is set; those past the end are not.
 fn bit(mask: &[u64; 4], index: u32) -> bool {
-    mask.get((index / 64) as usize)
-        .is_some_and(|word| word.wrapping_shr(index) & 1 == 1)
+    mask.get((index / 64) as usize).is_some_and(|word| word.wrapping_shr(index) & 1 == 1)
 }
 
 fn set_bit(mask: &mut [u64; 4], index: u32) {
@@ -302,10 +291,7 @@ fn shifted(mask: [u64; 4], steps: u32) -> [u64; 4] {
     let mut result = [0; 4];
     for (i, word) in result.iter_mut().enumerate() {
         let source = |back: usize| {
-            i.checked_sub(words.saturating_add(back))
-                .and_then(|from| mask.get(from))
-                .copied()
-                .unwrap_or(0)
+            i.checked_sub(words.saturating_add(back)).and_then(|from| mask.get(from)).copied().unwrap_or(0)
         };
         // Two shifts, because one by 64 would be a shift by 0.
         let below = (source(1) >> 1).wrapping_shr(63u32.wrapping_sub(bits));

@@ -3,7 +3,7 @@
 //! Both move 64 bits at a time; a reader checks every read against its end and never panics.
 
 use crate::error::DecodeError;
-use crate::packed::{MAX_PACKED_BITS, bucket_of, bucket_of_prefix, un_zig_zag, zig_zag};
+use crate::packed::{bucket_of, bucket_of_prefix, un_zig_zag, zig_zag};
 use crate::tick::NetworkTick;
 
 /// The lowest `count` bits set; `count` is 0 to 63.
@@ -15,18 +15,37 @@ const fn low_mask(count: u32) -> u64 {
 /// The smallest buffer that a writer makes: a header and a few values.
 const FIRST_BUFFER_BYTES: usize = 64;
 
+/// The most bits that are pushed at once: with the up to 7 bits of a begun byte, they fit into a word.
+const MAX_PUSH_BITS: u32 = 56;
+
+/// The bits of a packed integer, and how many they are.
+#[inline]
+fn packed_code(value: u32) -> (u64, u32) {
+    let bucket = bucket_of(value);
+    let raw = u64::from(value.wrapping_sub(bucket.offset()));
+    let code = bucket.prefix() | raw.wrapping_shl(bucket.prefix_bits());
+    (code, bucket.total_bits())
+}
+
+/// The packed form of the wrapping difference of `value` and `base`.
+#[inline]
+fn delta_code(value: u32, base: u32) -> (u64, u32) {
+    packed_code(zig_zag(value.wrapping_sub(base).cast_signed()))
+}
+
 /// Writes bits into a growing byte buffer.
 ///
-/// The bytes of the word being filled are stored with every write, so that [`as_bytes`](Self::as_bytes) is free.
+/// Every write stores the begun byte too, so that [`as_bytes`](Self::as_bytes) is free, and takes no branch on how much
+/// fits: where bytes end is as good as random, and a branch that is guessed wrongly costs more than the store.
 #[derive(Clone, Debug, Default)]
 pub struct BitWriter {
-    /// Bytes before `start` are final; the eight from `start` on mirror `word`; what follows is left over from earlier use.
+    /// Bytes before `byte` are final, the one at `byte` mirrors `begun`; what follows is left over from earlier use.
     buffer: Vec<u8>,
-    /// Byte offset of the word being filled, a multiple of 8.
-    start: usize,
-    /// The word being filled; bits from `used` on are 0.
-    word: u64,
-    /// Bits used of `word`, 0 to 63.
+    /// Whole bytes written.
+    byte: usize,
+    /// The begun byte; bits from `used` on are 0.
+    begun: u64,
+    /// Bits used of the begun byte, 0 to 7.
     used: u32,
 }
 
@@ -35,31 +54,21 @@ impl BitWriter {
     #[must_use]
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            word: 0,
-            used: 0,
-        }
+        Self::with_buffer(Vec::new())
     }
 
     /// An empty writer that uses this buffer's memory. What the buffer held is overwritten.
     #[must_use]
     #[inline]
     pub const fn with_buffer(buffer: Vec<u8>) -> Self {
-        Self {
-            buffer,
-            start: 0,
-            word: 0,
-            used: 0,
-        }
+        Self { buffer, byte: 0, begun: 0, used: 0 }
     }
 
     /// Forgets what was written and keeps the memory.
     #[inline]
     pub const fn clear(&mut self) {
-        self.start = 0;
-        self.word = 0;
+        self.byte = 0;
+        self.begun = 0;
         self.used = 0;
     }
 
@@ -67,25 +76,21 @@ impl BitWriter {
     #[must_use]
     #[inline]
     pub const fn bit_len(&self) -> usize {
-        self.start.wrapping_mul(8).wrapping_add(self.used as usize)
+        self.byte.wrapping_mul(8).wrapping_add(self.used as usize)
     }
 
     /// Bytes that hold them: the last one may be in part unused.
     #[must_use]
     #[inline]
     pub const fn byte_len(&self) -> usize {
-        self.start.wrapping_add(self.used.div_ceil(8) as usize)
+        self.byte.wrapping_add((self.used > 0) as usize)
     }
 
-    /// Stores the current word.
+    /// Stores a word at the begun byte.
     #[inline]
-    fn store(&mut self) {
-        let bytes = self.word.to_le_bytes();
-        match self
-            .buffer
-            .get_mut(self.start..)
-            .and_then(|rest| rest.first_chunk_mut::<8>())
-        {
+    fn store(&mut self, word: u64) {
+        let bytes = word.to_le_bytes();
+        match self.buffer.get_mut(self.byte..).and_then(|rest| rest.first_chunk_mut::<8>()) {
             Some(place) => *place = bytes,
             None => self.grow_and_store(bytes),
         }
@@ -94,47 +99,32 @@ impl BitWriter {
     #[cold]
     #[inline(never)]
     fn grow_and_store(&mut self, bytes: [u8; 8]) {
-        self.reserve_bytes(8);
-        if let Some(place) = self
-            .buffer
-            .get_mut(self.start..)
-            .and_then(|rest| rest.first_chunk_mut::<8>())
-        {
+        self.reserve_bytes(bytes.len());
+        if let Some(place) = self.buffer.get_mut(self.byte..).and_then(|rest| rest.first_chunk_mut::<8>()) {
             *place = bytes;
         }
     }
 
-    /// Makes room for `bytes` from `start` on.
+    /// Makes room for `bytes` from the begun byte on.
     fn reserve_bytes(&mut self, bytes: usize) {
-        let needed = self.start.saturating_add(bytes);
+        let needed = self.byte.saturating_add(bytes);
         if self.buffer.len() < needed {
-            let length = needed
-                .max(self.buffer.len().saturating_mul(2))
-                .max(self.buffer.capacity())
-                .max(FIRST_BUFFER_BYTES);
+            let length =
+                needed.max(self.buffer.len().saturating_mul(2)).max(self.buffer.capacity()).max(FIRST_BUFFER_BYTES);
             self.buffer.resize(length, 0);
         }
     }
 
-    /// Appends the lowest `count` bits (0 to 64) of `value`, whose other bits must be 0.
+    /// Appends the lowest `count` bits (0 to 56) of `value`, whose other bits must be 0.
     #[inline]
-    pub(crate) fn push(&mut self, value: u64, count: u32) {
-        debug_assert!(count <= 64);
-        self.word |= value.wrapping_shl(self.used);
+    fn push(&mut self, value: u64, count: u32) {
+        debug_assert!(count <= MAX_PUSH_BITS && value & !low_mask(count) == 0);
+        let word = self.begun | value.wrapping_shl(self.used);
+        self.store(word);
         let total = self.used.wrapping_add(count);
-        if total < 64 {
-            self.used = total;
-            self.store();
-            return;
-        }
-        self.store();
-        self.start = self.start.wrapping_add(8);
-        // Two shifts, because one by 64 would be a shift by 0.
-        self.word = (value >> 1).wrapping_shr(63u32.wrapping_sub(self.used));
-        self.used = total.wrapping_sub(64);
-        if self.used > 0 {
-            self.store();
-        }
+        self.byte = self.byte.wrapping_add((total / 8) as usize);
+        self.begun = word.wrapping_shr(total & !7);
+        self.used = total & 7;
     }
 
     /// Writes the lowest `count` bits of `value`; `count` is 0 to 32, more counts as 32.
@@ -147,11 +137,7 @@ impl BitWriter {
     /// Writes the lowest `count` bits of `value`; `count` is 0 to 64.
     #[inline]
     pub(crate) fn write_bits64(&mut self, value: u64, count: u32) {
-        let mask = if count >= 64 {
-            u64::MAX
-        } else {
-            low_mask(count)
-        };
+        let mask = if count >= 64 { u64::MAX } else { low_mask(count) };
         self.push(value & mask, count.min(64));
     }
 
@@ -182,7 +168,7 @@ impl BitWriter {
     /// Writes 64 bits.
     #[inline]
     pub fn write_u64(&mut self, value: u64) {
-        self.push(value, 64);
+        self.write_bits64(value, 64);
     }
 
     /// Writes the index of a tick, 31 bits.
@@ -194,10 +180,8 @@ impl BitWriter {
     /// Writes a packed integer: 2 bits for 0, at most 38.
     #[inline]
     pub fn write_packed(&mut self, value: u32) {
-        let bucket = bucket_of(value);
-        let raw = u64::from(value.wrapping_sub(bucket.offset));
-        let code = u64::from(bucket.prefix) | raw.wrapping_shl(u32::from(bucket.prefix_bits));
-        self.push(code, u32::from(bucket.total_bits));
+        let (code, bits) = packed_code(value);
+        self.push(code, bits);
     }
 
     /// Writes a packed integer with a sign, zig-zag coded.
@@ -216,7 +200,8 @@ impl BitWriter {
     /// Writes the wrapping difference of `value` and `base`, zig-zag coded and packed.
     #[inline]
     pub fn write_delta(&mut self, value: u32, base: u32) {
-        self.write_packed_signed(value.wrapping_sub(base).cast_signed());
+        let (code, bits) = delta_code(value, base);
+        self.push(code, bits);
     }
 
     /// Writes zeros up to the next byte.
@@ -240,38 +225,36 @@ impl BitWriter {
         self.append_words(whole);
 
         let tail_bits = (bit_len % 64) as u32;
-        if tail_bits > 0 {
-            let mut tail = [0u8; 8];
-            let rest = bytes.get(whole.len().wrapping_mul(8)..).unwrap_or(&[]);
-            for (to, from) in tail.iter_mut().zip(rest) {
-                *to = *from;
+        let copied = whole.len().wrapping_mul(8);
+        let tail = match bytes.get(copied..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(tail) => *tail,
+            None => {
+                let mut tail = [0u8; 8];
+                let rest = bytes.get(copied..).unwrap_or(&[]);
+                for (to, from) in tail.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                tail
             }
-            self.push(u64::from_le_bytes(tail) & low_mask(tail_bits), tail_bits);
-        }
+        };
+        self.write_bits64(u64::from_le_bytes(tail) & low_mask(tail_bits), tail_bits);
     }
 
-    /// Copies whole words: each fills the rest of one word here and begins the next.
+    /// Copies whole words: each completes the begun byte, and begins another.
     fn append_words(&mut self, words: &[[u8; 8]]) {
-        if words.is_empty() {
-            return;
-        }
         let bytes = words.len().saturating_mul(8);
         self.reserve_bytes(bytes.saturating_add(8));
-        let used = self.used;
-        let mut carry = self.word;
-        let (places, _) = self
-            .buffer
-            .get_mut(self.start..)
-            .unwrap_or(&mut [])
-            .as_chunks_mut::<8>();
+        let (used, mut carry) = (self.used, self.begun);
+        let (places, _) = self.buffer.get_mut(self.byte..).unwrap_or(&mut []).as_chunks_mut::<8>();
         for (place, word) in places.iter_mut().zip(words) {
             let value = u64::from_le_bytes(*word);
             *place = (carry | value.wrapping_shl(used)).to_le_bytes();
+            // Two shifts, because one by 64 would be one by 0.
             carry = (value >> 1).wrapping_shr(63u32.wrapping_sub(used));
         }
-        self.start = self.start.wrapping_add(bytes);
-        self.word = carry;
-        self.store();
+        self.byte = self.byte.wrapping_add(bytes);
+        self.begun = carry;
+        self.store(carry);
     }
 
     /// What was written. The unused bits of the last byte are 0.
@@ -294,17 +277,12 @@ impl BitWriter {
         if bit_len >= self.bit_len() {
             return;
         }
-        let start = (bit_len / 64).wrapping_mul(8);
-        let used = (bit_len % 64) as u32;
-        let word = self
-            .buffer
-            .get(start..)
-            .and_then(|rest| rest.first_chunk::<8>())
-            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        self.start = start;
-        self.used = used;
-        self.word = word & low_mask(used);
-        self.store();
+        self.byte = bit_len / 8;
+        self.used = (bit_len % 8) as u32;
+        let byte = self.buffer.get(self.byte).copied().unwrap_or(0);
+        self.begun = u64::from(byte) & low_mask(self.used);
+        // Clears the bits of the begun byte that were taken back.
+        self.store(self.begun);
     }
 }
 
@@ -342,14 +320,7 @@ impl<'a> BitReader<'a> {
     /// Reads from bit `from` to bit `end`, which both lie in `bytes`.
     #[inline]
     fn between(bytes: &'a [u8], from: usize, end: usize) -> Self {
-        let mut reader = Self {
-            bytes,
-            end,
-            remaining: end.saturating_sub(from),
-            word: 0,
-            available: 0,
-            next: 0,
-        };
+        let mut reader = Self { bytes, end, remaining: end.saturating_sub(from), word: 0, available: 0, next: 0 };
         reader.seek(from);
         reader
     }
@@ -374,11 +345,7 @@ impl<'a> BitReader<'a> {
     /// Fills the word to at least 56 bits.
     #[inline]
     fn refill(&mut self) {
-        match self
-            .bytes
-            .get(self.next..)
-            .and_then(|rest| rest.first_chunk::<8>())
-        {
+        match self.bytes.get(self.next..).and_then(|rest| rest.first_chunk::<8>()) {
             Some(bytes) => {
                 // Bits above the counted ones are those of the next byte already; setting them again changes nothing.
                 self.word |= u64::from_le_bytes(*bytes).wrapping_shl(self.available);
@@ -386,19 +353,13 @@ impl<'a> BitReader<'a> {
                 self.next = self.next.wrapping_add(taken as usize);
                 self.available |= 56;
             }
-            None => self.refill_from_tail(),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refill_from_tail(&mut self) {
-        while self.available < 56 {
-            if let Some(byte) = self.bytes.get(self.next) {
-                self.word |= u64::from(*byte).wrapping_shl(self.available);
-                self.next = self.next.wrapping_add(1);
+            None => {
+                let rest = self.bytes.get(self.next..).unwrap_or(&[]);
+                let (word, available, taken) = refill_from_tail(self.word, self.available, rest);
+                self.word = word;
+                self.available = available;
+                self.next = self.next.wrapping_add(taken);
             }
-            self.available = self.available.wrapping_add(8);
         }
     }
 
@@ -492,17 +453,15 @@ impl<'a> BitReader<'a> {
     /// [`DecodeError::UnexpectedEnd`] if it is cut off, [`DecodeError::BadPackedInteger`] if it is beyond 2³²−1.
     #[inline]
     pub fn read_packed(&mut self) -> Result<u32, DecodeError> {
-        if self.available < MAX_PACKED_BITS {
-            self.refill();
-        }
+        // Always, because whether it has to be is as good as random.
+        self.refill();
         let bucket = bucket_of_prefix(self.word);
-        let total = u32::from(bucket.total_bits);
+        let total = bucket.total_bits();
         let Some(remaining) = self.remaining.checked_sub(total as usize) else {
             return Err(DecodeError::UnexpectedEnd);
         };
-        let raw = self.word.wrapping_shr(u32::from(bucket.prefix_bits))
-            & low_mask(u32::from(bucket.raw_bits));
-        let Some(value) = bucket.offset.checked_add(raw as u32) else {
+        let raw = self.word.wrapping_shr(bucket.prefix_bits()) & low_mask(bucket.raw_bits());
+        let Some(value) = bucket.offset().checked_add(raw as u32) else {
             return Err(DecodeError::BadPackedInteger);
         };
         self.drop_bits(total);
@@ -547,11 +506,7 @@ impl<'a> BitReader<'a> {
     pub fn align(&mut self) -> Result<(), DecodeError> {
         let position = self.end.wrapping_sub(self.remaining);
         let padding = position.wrapping_neg() & 7;
-        if self.read_bits(padding as u32)? == 0 {
-            Ok(())
-        } else {
-            Err(DecodeError::BadPadding)
-        }
+        if self.read_bits(padding as u32)? == 0 { Ok(()) } else { Err(DecodeError::BadPadding) }
     }
 
     /// Splits off a reader of the next `bits` and moves past them.
@@ -611,10 +566,22 @@ impl<'a> BitReader<'a> {
         if self.remaining >= 8 {
             return Err(DecodeError::TrailingBits);
         }
-        if self.clone().read_bits(self.remaining as u32)? == 0 {
-            Ok(())
-        } else {
-            Err(DecodeError::BadPadding)
-        }
+        if self.clone().read_bits(self.remaining as u32)? == 0 { Ok(()) } else { Err(DecodeError::BadPadding) }
     }
+}
+
+/// Fills a word to at least 56 bits from less than 8 bytes, and with zeros from their end on.
+/// Returns the word, its bits and the bytes taken: values, so that the reader itself can stay in registers.
+#[cold]
+#[inline(never)]
+fn refill_from_tail(mut word: u64, mut available: u32, rest: &[u8]) -> (u64, u32, usize) {
+    let mut taken: usize = 0;
+    while available < 56 {
+        if let Some(byte) = rest.get(taken) {
+            word |= u64::from(*byte).wrapping_shl(available);
+            taken = taken.wrapping_add(1);
+        }
+        available = available.wrapping_add(8);
+    }
+    (word, available, taken)
 }

@@ -64,20 +64,12 @@ impl CommandHeader {
     pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             epoch: Epoch(input.read_u8()?),
-            acks: if input.read_bool()? {
-                Some(SnapshotAcks::decode(input)?)
-            } else {
-                None
-            },
+            acks: if input.read_bool()? { Some(SnapshotAcks::decode(input)?) } else { None },
             fresh_start: input.read_bool()?,
             local_time_ms: input.read_u16()?,
             return_time_ms: read_return_time(input)?,
             interpolation_delay: input.read_packed()?,
-            prefabs_known: DecodeError::check_limit(
-                "prefabs known",
-                MAX_PREFABS,
-                input.read_packed()?,
-            )?,
+            prefabs_known: DecodeError::check_limit("prefabs known", MAX_PREFABS, input.read_packed()?)?,
             is_full_tick: input.read_bool()?,
             input_target_tick: input.read_tick()?,
         })
@@ -119,11 +111,7 @@ pub struct BlockTooLarge {
 
 impl fmt::Display for BlockTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a command block of {} bytes is above the limit of {}",
-            self.bytes, self.limit
-        )
+        write!(f, "a command block of {} bytes is above the limit of {}", self.bytes, self.limit)
     }
 }
 
@@ -150,9 +138,7 @@ pub fn write_block(
     scratch: &mut BitWriter,
     out: &mut BitWriter,
 ) -> Result<(), BlockTooLarge> {
-    let entries = entries
-        .get(..MAX_COMMAND_ENTRIES as usize)
-        .unwrap_or(entries);
+    let entries = entries.get(..MAX_COMMAND_ENTRIES as usize).unwrap_or(entries);
     let Some((newest, older)) = entries.split_first() else {
         return Ok(());
     };
@@ -174,10 +160,7 @@ pub fn write_block(
     }
 
     if scratch.bit_len() > MAX_BODY_BITS {
-        return Err(BlockTooLarge {
-            bytes: scratch.byte_len(),
-            limit: MAX_COMMAND_BLOCK_BYTES,
-        });
+        return Err(BlockTooLarge { bytes: scratch.byte_len(), limit: MAX_COMMAND_BLOCK_BYTES });
     }
     out.write_bool(true);
     out.write_packed(type_index);
@@ -194,10 +177,7 @@ pub fn write_blocks_end(out: &mut BitWriter) {
 fn write_target(target: BlockTarget, out: &mut BitWriter) {
     match target {
         BlockTarget::ConnectionTarget => out.write_bool(false),
-        BlockTarget::Ghost {
-            ghost_id,
-            spawn_tick,
-        } => {
+        BlockTarget::Ghost { ghost_id, spawn_tick } => {
             out.write_bool(true);
             out.write_packed(ghost_id);
             out.write_tick(spawn_tick);
@@ -207,10 +187,7 @@ fn write_target(target: BlockTarget, out: &mut BitWriter) {
 
 fn read_target(input: &mut BitReader<'_>) -> Result<BlockTarget, DecodeError> {
     Ok(if input.read_bool()? {
-        BlockTarget::Ghost {
-            ghost_id: check_ghost_id(input.read_packed()?)?,
-            spawn_tick: input.read_tick()?,
-        }
+        BlockTarget::Ghost { ghost_id: check_ghost_id(input.read_packed()?)?, spawn_tick: input.read_tick()? }
     } else {
         BlockTarget::ConnectionTarget
     })
@@ -265,10 +242,7 @@ impl BlockReader {
     /// [`DecodeError::LimitExceeded`] for a body of more than 1,024 bytes, [`DecodeError::TrailingBits`] or
     /// [`DecodeError::BadPadding`] if something follows the last block, and what reading bits can end in.
     /// Blocks read before remain good.
-    pub fn next_block<'a>(
-        &mut self,
-        input: &mut BitReader<'a>,
-    ) -> Result<Option<RawBlock<'a>>, DecodeError> {
+    pub fn next_block<'a>(&mut self, input: &mut BitReader<'a>) -> Result<Option<RawBlock<'a>>, DecodeError> {
         if self.ended {
             return Ok(None);
         }
@@ -330,9 +304,7 @@ fn read_entries(
     let older = body.read_bits(5)?;
     let ahead = body.read_packed_signed()?;
     if ahead.unsigned_abs() > MAX_AGE {
-        return Err(DecodeError::BadValue {
-            what: "command tick",
-        });
+        return Err(DecodeError::BadValue { what: "command tick" });
     }
     let newest = input_target_tick.add(ahead.cast_unsigned());
     into.entries.push(newest);
@@ -344,9 +316,7 @@ fn read_entries(
     for _ in 0..older {
         age = age.saturating_add(read_tick_distance(body)?);
         if age > MAX_AGE {
-            return Err(DecodeError::BadValue {
-                what: "command tick",
-            });
+            return Err(DecodeError::BadValue { what: "command tick" });
         }
         into.entries.push(newest.sub(age));
         let changed = body.read_bool()?;
@@ -361,9 +331,5 @@ fn read_entries(
             row.copy_from_slice(previous);
         }
     }
-    if body.is_empty() {
-        Ok(())
-    } else {
-        Err(DecodeError::TrailingBits)
-    }
+    if body.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBits) }
 }

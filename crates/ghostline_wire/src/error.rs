@@ -41,11 +41,7 @@ impl DecodeError {
     /// `Ok(got)` if it is at most `limit`.
     #[inline]
     pub(crate) fn check_limit(what: &'static str, limit: u32, got: u32) -> Result<u32, Self> {
-        if got <= limit {
-            Ok(got)
-        } else {
-            Err(Self::LimitExceeded { what, limit, got })
-        }
+        if got <= limit { Ok(got) } else { Err(Self::LimitExceeded { what, limit, got }) }
     }
 }
 
@@ -60,9 +56,7 @@ impl fmt::Display for DecodeError {
                 write!(f, "{what}: {got} is above the limit of {limit}")
             }
             Self::BadValue { what } => write!(f, "{what}: not a valid value"),
-            Self::MissingBaseline => {
-                f.write_str("a row refers to a baseline that is not held here")
-            }
+            Self::MissingBaseline => f.write_str("a row refers to a baseline that is not held here"),
             Self::UnknownType => f.write_str("a type number is unknown here"),
         }
     }

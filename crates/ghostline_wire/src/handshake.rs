@@ -93,8 +93,7 @@ impl TickRateBlock {
             self.network_tick_rate.cast_unsigned(),
             self.max_simulation_step_batch_size.cast_unsigned(),
             self.max_simulation_steps_per_frame.cast_unsigned(),
-            self.predicted_fixed_step_simulation_tick_ratio
-                .cast_unsigned(),
+            self.predicted_fixed_step_simulation_tick_ratio.cast_unsigned(),
             self.handshake_approval_timeout_ms,
         ]
     }
@@ -152,9 +151,6 @@ impl ConnectionApproved {
     /// # Errors
     /// What reading packed integers can end in.
     pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            network_id: input.read_packed()?,
-            tick_rate: TickRateBlock::decode(input)?,
-        })
+        Ok(Self { network_id: input.read_packed()?, tick_rate: TickRateBlock::decode(input)? })
     }
 }

@@ -35,15 +35,15 @@ mod tick;
 pub use ack::{Epoch, PacketSequence, ReceivedPackets, Reception, SnapshotAcks};
 pub use bits::{BitReader, BitWriter};
 pub use command::{
-    BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, RawBlock,
-    read_block, write_block, write_blocks_end,
+    BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, RawBlock, read_block,
+    write_block, write_blocks_end,
 };
 pub use error::DecodeError;
 pub use handshake::{ConnectionApproved, ProtocolVersion, TickRateBlock, internal_rpc};
 pub use limits::{
     ACK_WINDOW, CHUNK_SLOTS, CLIENT_ROW_HISTORY, MAX_BASELINE_SENDS, MAX_BATCH_LENGTH, MAX_CHUNKS,
-    MAX_COMMAND_BLOCK_BYTES, MAX_COMMAND_ENTRIES, MAX_DESPAWNS_PER_PACKET, MAX_GHOST_ID,
-    MAX_PREFABS, MAX_PREFABS_PER_PACKET, MAX_ROW_LANES, MAX_RPC_PAYLOAD_BYTES, WIRE_VERSION,
+    MAX_COMMAND_BLOCK_BYTES, MAX_COMMAND_ENTRIES, MAX_DESPAWNS_PER_PACKET, MAX_GHOST_ID, MAX_PREFABS,
+    MAX_PREFABS_PER_PACKET, MAX_ROW_LANES, MAX_RPC_PAYLOAD_BYTES, WIRE_VERSION,
 };
 pub use packed::packed_bits;
 pub use packet::MessageKind;
@@ -51,11 +51,10 @@ pub use quantise::{QuantiseStats, dequantise, quantise};
 pub use row::{decode_row, encode_row};
 pub use rpc::{FrameIter, FrameTooLarge, RpcFrame, begin_packet, frames, push_frame};
 pub use schema::{
-    ComponentSchema, FieldKind, FieldSchema, GhostSchema, LaneCodec, RowLayout, Smoothing,
-    collection_hash, fnv1a64,
+    ComponentSchema, FieldKind, FieldSchema, GhostSchema, LaneCodec, RowLayout, Smoothing, collection_hash, fnv1a64,
 };
 pub use snapshot::{
-    ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotHeader,
-    read_despawns, read_ghost_body, read_prefabs, write_despawns, write_ghost_body, write_prefabs,
+    ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotHeader, read_despawns,
+    read_ghost_body, read_prefabs, write_despawns, write_ghost_body, write_prefabs,
 };
 pub use tick::{DisplayTick, NetworkTick};

@@ -2,6 +2,8 @@
 //! Used by the bit stream for every `p` and `z`, and by writers that choose the smaller of two forms.
 //! Tables are computed from the bucket widths at compile time, so that there is one source of truth.
 
+use core::hint::select_unpredictable;
+
 /// Buckets of the code.
 const BUCKETS: usize = 16;
 
@@ -14,31 +16,42 @@ const RAW_BITS: [u8; BUCKETS] = [0, 0, 1, 2, 3, 4, 6, 8, 10, 12, 15, 18, 21, 24,
 /// Lengths of the prefixes. They fill the code space, so that any six bits begin with exactly one prefix.
 const PREFIX_LENGTHS: [u8; BUCKETS] = [2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 6, 6];
 
-/// The most bits of one packed integer.
-pub(crate) const MAX_PACKED_BITS: u32 = 38;
+/// One bucket, packed into a word: bits 0–31 the offset, 32–39 the prefix, 40–47 its bits, 48–55 the bits after it,
+/// 56–63 both together. One load, and a choice between two of them is no branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket(u64);
 
-/// One bucket, in the form that both directions use.
-#[derive(Clone, Copy)]
-pub(crate) struct Bucket {
+impl Bucket {
     /// The smallest value of the bucket.
-    pub(crate) offset: u32,
-    /// The prefix, its first bit in bit 0: the order in which the stream takes bits.
-    pub(crate) prefix: u8,
-    /// Bits of the prefix.
-    pub(crate) prefix_bits: u8,
-    /// Bits after the prefix.
-    pub(crate) raw_bits: u8,
-    /// Bits of both.
-    pub(crate) total_bits: u8,
-}
+    #[inline]
+    pub(crate) const fn offset(self) -> u32 {
+        self.0 as u32
+    }
 
-const EMPTY: Bucket = Bucket {
-    offset: 0,
-    prefix: 0,
-    prefix_bits: 0,
-    raw_bits: 0,
-    total_bits: 0,
-};
+    /// The prefix, its first bit in bit 0: the order in which the stream takes bits.
+    #[inline]
+    pub(crate) const fn prefix(self) -> u64 {
+        (self.0 >> 32) & 0xFF
+    }
+
+    /// Bits of the prefix.
+    #[inline]
+    pub(crate) const fn prefix_bits(self) -> u32 {
+        ((self.0 >> 40) & 0xFF) as u32
+    }
+
+    /// Bits after the prefix.
+    #[inline]
+    pub(crate) const fn raw_bits(self) -> u32 {
+        ((self.0 >> 48) & 0xFF) as u32
+    }
+
+    /// Bits of both.
+    #[inline]
+    pub(crate) const fn total_bits(self) -> u32 {
+        (self.0 >> 56) as u32
+    }
+}
 
 #[expect(
     clippy::indexing_slicing,
@@ -46,7 +59,7 @@ const EMPTY: Bucket = Bucket {
     reason = "runs at compile time, where a mistake is a compile error"
 )]
 const fn build_buckets() -> [Bucket; BUCKETS] {
-    let mut buckets = [EMPTY; BUCKETS];
+    let mut buckets = [Bucket(0); BUCKETS];
     let mut offset: u64 = 0;
     // Lengths ascend with the bucket number, so the canonical order is the order of the table.
     let mut code: u32 = 0;
@@ -56,20 +69,19 @@ const fn build_buckets() -> [Bucket; BUCKETS] {
         if i > 0 {
             code = (code + 1) << (length - PREFIX_LENGTHS[i - 1] as u32);
         }
-        buckets[i] = Bucket {
-            offset: offset as u32,
-            prefix: (code.reverse_bits() >> (32 - length)) as u8,
-            prefix_bits: length as u8,
-            raw_bits: RAW_BITS[i],
-            total_bits: length as u8 + RAW_BITS[i],
-        };
+        let prefix = code.reverse_bits() >> (32 - length);
+        let raw = RAW_BITS[i] as u32;
+        buckets[i] = Bucket(
+            offset
+                | ((prefix as u64) << 32)
+                | ((length as u64) << 40)
+                | ((raw as u64) << 48)
+                | (((length + raw) as u64) << 56),
+        );
         offset += 1 << RAW_BITS[i];
         i += 1;
     }
-    assert!(
-        code + 1 == 1 << PREFIX_BITS,
-        "the prefixes fill the code space"
-    );
+    assert!(code + 1 == 1 << PREFIX_BITS, "the prefixes fill the code space");
     buckets
 }
 
@@ -80,13 +92,13 @@ const fn build_buckets() -> [Bucket; BUCKETS] {
 )]
 const fn build_by_prefix() -> [Bucket; 1 << PREFIX_BITS] {
     let buckets = build_buckets();
-    let mut table = [EMPTY; 1 << PREFIX_BITS];
+    let mut table = [Bucket(0); 1 << PREFIX_BITS];
     let mut next_bits = 0;
     while next_bits < table.len() {
         let mut i = 0;
         while i < BUCKETS {
-            let mask = (1 << buckets[i].prefix_bits) - 1;
-            if next_bits & mask == buckets[i].prefix as usize {
+            let mask = (1 << buckets[i].prefix_bits()) - 1;
+            if next_bits & mask == buckets[i].prefix() as usize {
                 table[next_bits] = buckets[i];
             }
             i += 1;
@@ -105,12 +117,12 @@ const fn build_by_prefix() -> [Bucket; 1 << PREFIX_BITS] {
 )]
 const fn build_by_size() -> [[Bucket; 2]; 64] {
     let buckets = build_buckets();
-    let mut table = [[EMPTY; 2]; 64];
+    let mut table = [[Bucket(0); 2]; 64];
     let mut bits = 0;
     while bits <= 32 {
         let largest = (1u64 << bits) - 1;
         let mut i = BUCKETS - 1;
-        while buckets[i].offset as u64 > largest {
+        while buckets[i].offset() as u64 > largest {
             i -= 1;
         }
         let before = if i == 0 { 0 } else { i - 1 };
@@ -126,26 +138,17 @@ static BY_SIZE: [[Bucket; 2]; 64] = build_by_size();
 
 /// The bucket of a value.
 #[inline]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the index is masked to the length of the table"
-)]
+#[expect(clippy::indexing_slicing, reason = "the index is masked to the length of the table")]
 pub(crate) fn bucket_of(value: u32) -> Bucket {
     let size = 32u32.wrapping_sub(value.leading_zeros());
     let [below, bucket] = &BY_SIZE[(size & 63) as usize];
-    if value < bucket.offset {
-        *below
-    } else {
-        *bucket
-    }
+    // Which of the two is as good as random: a wrongly guessed branch would cost more than both loads.
+    select_unpredictable(value < bucket.offset(), *below, *bucket)
 }
 
 /// The bucket whose prefix the next bits of a stream begin with.
 #[inline]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the index is masked to the length of the table"
-)]
+#[expect(clippy::indexing_slicing, reason = "the index is masked to the length of the table")]
 pub(crate) fn bucket_of_prefix(next_bits: u64) -> Bucket {
     BY_PREFIX[(next_bits & 63) as usize]
 }
@@ -154,7 +157,7 @@ pub(crate) fn bucket_of_prefix(next_bits: u64) -> Bucket {
 #[must_use]
 #[inline]
 pub fn packed_bits(value: u32) -> u32 {
-    u32::from(bucket_of(value).total_bits)
+    bucket_of(value).total_bits()
 }
 
 /// Maps small numbers of either sign to small numbers: 0, −1, 1, −2 … become 0, 1, 2, 3 …
@@ -175,54 +178,27 @@ mod tests {
 
     #[test]
     fn the_buckets_are_those_of_the_document() {
-        let offsets: Vec<u32> = build_buckets().iter().map(|b| b.offset).collect();
+        let offsets: Vec<u32> = build_buckets().iter().map(|b| b.offset()).collect();
         assert_eq!(
             offsets,
-            [
-                0,
-                1,
-                2,
-                4,
-                8,
-                16,
-                32,
-                96,
-                352,
-                1376,
-                5472,
-                38240,
-                300_384,
-                2_397_536,
-                19_174_752,
-                153_392_480
-            ]
+            [0, 1, 2, 4, 8, 16, 32, 96, 352, 1376, 5472, 38240, 300_384, 2_397_536, 19_174_752, 153_392_480]
         );
     }
 
     #[test]
     fn known_values_have_known_costs() {
-        for (value, bits) in [
-            (0, 2),
-            (1, 3),
-            (12, 7),
-            (123, 13),
-            (153_392_479, 33),
-            (153_392_480, 38),
-            (u32::MAX, 38),
-        ] {
+        for (value, bits) in [(0, 2), (1, 3), (12, 7), (123, 13), (153_392_479, 33), (153_392_480, 38), (u32::MAX, 38)]
+        {
             assert_eq!(packed_bits(value), bits, "{value}");
         }
-        assert_eq!(packed_bits(u32::MAX), MAX_PACKED_BITS);
     }
 
     #[test]
     fn every_border_of_a_bucket_falls_into_the_right_one() {
         for bucket in build_buckets() {
-            assert_eq!(bucket_of(bucket.offset).prefix, bucket.prefix);
-            let last = bucket
-                .offset
-                .saturating_add(((1u64 << bucket.raw_bits) - 1).min(u64::from(u32::MAX)) as u32);
-            assert_eq!(bucket_of(last).prefix, bucket.prefix);
+            assert_eq!(bucket_of(bucket.offset()), bucket);
+            let last = u64::from(bucket.offset()) + (1u64 << bucket.raw_bits()) - 1;
+            assert_eq!(bucket_of(last.min(u64::from(u32::MAX)) as u32), bucket);
         }
     }
 
@@ -231,9 +207,8 @@ mod tests {
         let buckets = build_buckets();
         for (i, a) in buckets.iter().enumerate() {
             for b in &buckets[i + 1..] {
-                let shared = a.prefix_bits.min(b.prefix_bits);
-                let mask = (1u16 << shared) - 1;
-                assert_ne!(u16::from(a.prefix) & mask, u16::from(b.prefix) & mask);
+                let mask = (1 << a.prefix_bits().min(b.prefix_bits())) - 1;
+                assert_ne!(a.prefix() & mask, b.prefix() & mask);
             }
         }
     }

@@ -42,11 +42,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_byte() {
-        for kind in [
-            MessageKind::Command,
-            MessageKind::Snapshot,
-            MessageKind::Rpc,
-        ] {
+        for kind in [MessageKind::Command, MessageKind::Snapshot, MessageKind::Rpc] {
             assert_eq!(MessageKind::from_byte(kind.byte()), Some(kind));
         }
         assert!((3..=255).all(|byte| MessageKind::from_byte(byte).is_none()));

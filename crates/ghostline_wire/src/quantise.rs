@@ -56,15 +56,9 @@ mod tests {
 
     #[test]
     fn halves_are_rounded_away_from_zero() {
-        for (value, expected) in [
-            (0.5, 1),
-            (-0.5, -1),
-            (1.5, 2),
-            (-1.5, -2),
-            (2.5, 3),
-            (0.499_999_97, 0),
-            (-0.499_999_97, 0),
-        ] {
+        for (value, expected) in
+            [(0.5, 1), (-0.5, -1), (1.5, 2), (-1.5, -2), (2.5, 3), (0.499_999_97, 0), (-0.499_999_97, 0)]
+        {
             assert_eq!(lane(value, 1).0, expected, "{value}");
         }
         assert_eq!(lane(1.2345, 1000).0, 1235);
@@ -73,25 +67,13 @@ mod tests {
     #[test]
     fn what_is_no_number_becomes_zero_and_is_counted() {
         for scale in [1, 1000, u32::MAX] {
-            assert_eq!(
-                lane(f32::NAN, scale),
-                (
-                    0,
-                    QuantiseStats {
-                        nan: 1,
-                        saturated: 0
-                    }
-                )
-            );
+            assert_eq!(lane(f32::NAN, scale), (0, QuantiseStats { nan: 1, saturated: 0 }));
         }
     }
 
     #[test]
     fn what_is_too_large_saturates_and_is_counted() {
-        let counted = QuantiseStats {
-            nan: 0,
-            saturated: 1,
-        };
+        let counted = QuantiseStats { nan: 0, saturated: 1 };
         for value in [f32::INFINITY, f32::MAX, 2_147_483_648.0] {
             assert_eq!(lane(value, 1), (i32::MAX, counted));
         }
@@ -110,12 +92,7 @@ mod tests {
 
     #[test]
     fn tiny_values_and_negative_zero_are_zero() {
-        for value in [
-            -0.0,
-            f32::MIN_POSITIVE,
-            f32::from_bits(1),
-            -f32::from_bits(1),
-        ] {
+        for value in [-0.0, f32::MIN_POSITIVE, f32::from_bits(1), -f32::from_bits(1)] {
             assert_eq!(lane(value, 1000), (0, QuantiseStats::default()));
         }
         assert_eq!(dequantise(0, 1000).to_bits(), 0);

@@ -6,13 +6,11 @@ use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
 use crate::schema::{FieldLayout, LaneCodec, RowLayout};
 
-/// Whether two short runs of lanes differ. Rows are short: a loop beats the call of a comparison of memory.
+/// Whether two short runs of lanes differ. A plain loop with an early end: the runs are of one to a few lanes, for which
+/// a call of `memcmp` or a vectorised loop costs more than it saves.
 #[inline]
 fn differs(row: &[u32], base: &[u32]) -> bool {
-    row.iter()
-        .zip(base)
-        .fold(0, |bits, (lane, base)| bits | (lane ^ base))
-        != 0
+    row.iter().zip(base).any(|(lane, base)| lane != base)
 }
 
 /// Writes `row` as its difference from `base`; no base is a row of zeros.
@@ -22,17 +20,17 @@ pub fn encode_row(layout: &RowLayout, row: &[u32], base: Option<&[u32]>, out: &m
     let lanes = layout.lanes();
     debug_assert_eq!(row.len(), lanes, "a row has the lanes of its layout");
     let zero = layout.zero.as_slice();
-    let row = if row.len() == lanes { row } else { zero };
-    let base = base.filter(|base| base.len() == lanes).unwrap_or(zero);
+    let mut row = if row.len() == lanes { row } else { zero };
+    let mut base = base.filter(|base| base.len() == lanes).unwrap_or(zero);
 
     let one_component = layout.components.len() == 1;
+    let mut fields = layout.fields.as_slice();
     for component in &layout.components {
-        let (Some(new), Some(old), Some(fields)) = (
-            row.get(component.lanes.clone()),
-            base.get(component.lanes.clone()),
-            layout.fields.get(component.fields.clone()),
-        ) else {
-            continue;
+        let Some((new, old)) = take_lanes(&mut row, &mut base, component.lanes as usize) else {
+            return;
+        };
+        let Some(own_fields) = fields.split_off(..component.fields as usize) else {
+            return;
         };
         if !one_component {
             let changed = differs(new, old);
@@ -41,23 +39,32 @@ pub fn encode_row(layout: &RowLayout, row: &[u32], base: Option<&[u32]>, out: &m
                 continue;
             }
         }
-        let one_field = fields.len() == 1;
-        for field in fields {
-            let (Some(new), Some(old)) =
-                (row.get(field.lanes.clone()), base.get(field.lanes.clone()))
-            else {
-                continue;
-            };
-            if !one_field {
-                let changed = differs(new, old);
-                out.write_bool(changed);
-                if !changed {
-                    continue;
-                }
-            }
-            encode_field(field, new, old, out);
-        }
+        encode_fields(own_fields, new, old, out);
     }
+}
+
+#[inline]
+fn encode_fields(fields: &[FieldLayout], mut row: &[u32], mut base: &[u32], out: &mut BitWriter) {
+    let one_field = fields.len() == 1;
+    for field in fields {
+        let Some((new, old)) = take_lanes(&mut row, &mut base, usize::from(field.lanes)) else {
+            return;
+        };
+        if !one_field {
+            let changed = differs(new, old);
+            out.write_bool(changed);
+            if !changed {
+                continue;
+            }
+        }
+        encode_field(field, new, old, out);
+    }
+}
+
+/// Splits the first `count` lanes off a row and its base.
+#[inline]
+fn take_lanes<'a, 'b>(row: &mut &'a [u32], base: &mut &'b [u32], count: usize) -> Option<(&'a [u32], &'b [u32])> {
+    Some((row.split_off(..count)?, base.split_off(..count)?))
 }
 
 #[inline]
@@ -98,21 +105,24 @@ pub fn decode_row(
         return Err(DecodeError::BadValue { what: "row length" });
     }
     row.copy_from_slice(base);
-
     let one_component = layout.components.len() == 1;
+    let mut fields = layout.fields.as_slice();
+    let mut rest = row;
     for component in &layout.components {
+        let (Some(own_fields), Some(mut lanes)) =
+            (fields.split_off(..component.fields as usize), rest.split_off_mut(..component.lanes as usize))
+        else {
+            return Ok(());
+        };
         if !one_component && !input.read_bool()? {
             continue;
         }
-        let Some(fields) = layout.fields.get(component.fields.clone()) else {
-            continue;
-        };
-        let one_field = fields.len() == 1;
-        for field in fields {
-            if !one_field && !input.read_bool()? {
-                continue;
-            }
-            if let Some(lanes) = row.get_mut(field.lanes.clone()) {
+        let one_field = own_fields.len() == 1;
+        for field in own_fields {
+            let Some(lanes) = lanes.split_off_mut(..usize::from(field.lanes)) else {
+                return Ok(());
+            };
+            if one_field || input.read_bool()? {
                 decode_field(field, lanes, input)?;
             }
         }
@@ -122,11 +132,7 @@ pub fn decode_row(
 
 /// Reads the lanes of a field over those of the base.
 #[inline]
-fn decode_field(
-    field: &FieldLayout,
-    lanes: &mut [u32],
-    input: &mut BitReader<'_>,
-) -> Result<(), DecodeError> {
+fn decode_field(field: &FieldLayout, lanes: &mut [u32], input: &mut BitReader<'_>) -> Result<(), DecodeError> {
     match field.codec {
         LaneCodec::Integer => {
             for lane in lanes {

@@ -46,11 +46,7 @@ pub struct FrameTooLarge {
 
 impl fmt::Display for FrameTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "an RPC payload of {} bytes is above the limit of {}",
-            self.bytes, self.limit
-        )
+        write!(f, "an RPC payload of {} bytes is above the limit of {}", self.bytes, self.limit)
     }
 }
 
@@ -73,16 +69,10 @@ pub fn push_frame(
     payload_bits: usize,
 ) -> Result<(), FrameTooLarge> {
     let bits = payload_bits.min(payload.len().saturating_mul(8));
-    debug_assert_eq!(
-        bits, payload_bits,
-        "the payload has as many bits as it says"
-    );
+    debug_assert_eq!(bits, payload_bits, "the payload has as many bits as it says");
     let bytes = bits.div_ceil(8);
     let (Ok(frame_bits), true) = (u16::try_from(bits), bits <= MAX_PAYLOAD_BITS) else {
-        return Err(FrameTooLarge {
-            bytes,
-            limit: MAX_RPC_PAYLOAD_BYTES,
-        });
+        return Err(FrameTooLarge { bytes, limit: MAX_RPC_PAYLOAD_BYTES });
     };
     out.extend_from_slice(&type_index.to_le_bytes());
     out.extend_from_slice(&frame_bits.to_le_bytes());
@@ -124,29 +114,18 @@ impl<'a> Iterator for FrameIter<'a> {
 
 /// The first frame and what follows it.
 fn split_frame(bytes: &[u8]) -> Result<(RpcFrame<'_>, &[u8]), DecodeError> {
-    let (header, rest) = bytes
-        .split_first_chunk::<FRAME_HEADER_BYTES>()
-        .ok_or(DecodeError::UnexpectedEnd)?;
+    let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>().ok_or(DecodeError::UnexpectedEnd)?;
     let [type_low, type_high, bits_low, bits_high] = *header;
     let payload_bits = u16::from_le_bytes([bits_low, bits_high]);
-    DecodeError::check_limit(
-        "bits of an RPC payload",
-        MAX_PAYLOAD_BITS as u32,
-        u32::from(payload_bits),
-    )?;
-    let (payload, rest) = rest
-        .split_at_checked(usize::from(payload_bits.div_ceil(8)))
-        .ok_or(DecodeError::UnexpectedEnd)?;
+    DecodeError::check_limit("bits of an RPC payload", MAX_PAYLOAD_BITS as u32, u32::from(payload_bits))?;
+    let (payload, rest) =
+        rest.split_at_checked(usize::from(payload_bits.div_ceil(8))).ok_or(DecodeError::UnexpectedEnd)?;
     let used = u32::from(payload_bits % 8);
     if let (1.., Some(last)) = (used, payload.last())
         && last.wrapping_shr(used) != 0
     {
         return Err(DecodeError::BadPadding);
     }
-    let frame = RpcFrame {
-        type_index: u16::from_le_bytes([type_low, type_high]),
-        payload_bits,
-        payload,
-    };
+    let frame = RpcFrame { type_index: u16::from_le_bytes([type_low, type_high]), payload_bits, payload };
     Ok((frame, rest))
 }

@@ -43,14 +43,7 @@ impl FieldKind {
     #[inline]
     pub const fn lanes(self) -> usize {
         match self {
-            Self::Bool
-            | Self::U8
-            | Self::U16
-            | Self::U32
-            | Self::I8
-            | Self::I16
-            | Self::I32
-            | Self::F32 => 1,
+            Self::Bool | Self::U8 | Self::U16 | Self::U32 | Self::I8 | Self::I16 | Self::I32 | Self::F32 => 1,
             Self::U64 | Self::I64 | Self::Vec2 => 2,
             Self::Vec3 => 3,
             Self::Quat => 4,
@@ -167,10 +160,7 @@ impl ComponentSchema {
     /// Lanes of all fields together.
     #[must_use]
     pub fn lanes(&self) -> usize {
-        self.fields
-            .iter()
-            .map(|field| field.kind.lanes())
-            .fold(0, usize::saturating_add)
+        self.fields.iter().map(|field| field.kind.lanes()).fold(0, usize::saturating_add)
     }
 
     /// `Name{field:kind[ q=N][ smoothing][ max=D],…}`, floats in their shortest decimal form.
@@ -215,10 +205,7 @@ impl GhostSchema {
     /// Lanes of all components together.
     #[must_use]
     pub fn lanes(&self) -> usize {
-        self.components
-            .iter()
-            .map(ComponentSchema::lanes)
-            .fold(0, usize::saturating_add)
+        self.components.iter().map(ComponentSchema::lanes).fold(0, usize::saturating_add)
     }
 
     /// `Name[options](component,component,…)`, with the canonical text of each component.
@@ -252,9 +239,7 @@ impl GhostSchema {
 /// FNV-1a with 64 bits: the hash of every name and schema. It guards against mistakes, not against malice.
 #[must_use]
 pub fn fnv1a64(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(FNV_OFFSET, |hash, byte| fnv_step(hash, *byte))
+    bytes.iter().fold(FNV_OFFSET, |hash, byte| fnv_step(hash, *byte))
 }
 
 const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
@@ -270,10 +255,7 @@ const fn fnv_step(hash: u64, byte: u8) -> u64 {
 #[must_use]
 pub fn collection_hash(members: &mut [u64]) -> u64 {
     members.sort_unstable();
-    members
-        .iter()
-        .flat_map(|member| member.to_le_bytes())
-        .fold(FNV_OFFSET, fnv_step)
+    members.iter().flat_map(|member| member.to_le_bytes()).fold(FNV_OFFSET, fnv_step)
 }
 
 /// How the lanes of a field are coded.
@@ -289,21 +271,21 @@ pub enum LaneCodec {
 }
 
 /// A field as the row codec sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FieldLayout {
-    /// Lanes of the row.
-    pub(crate) lanes: Range<usize>,
+    /// Its lanes, which follow those of the field before.
+    pub(crate) lanes: u8,
     /// How they are coded.
     pub(crate) codec: LaneCodec,
 }
 
 /// A component as the row codec sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ComponentLayout {
-    /// Lanes of the row.
-    pub(crate) lanes: Range<usize>,
-    /// Fields of the layout.
-    pub(crate) fields: Range<usize>,
+    /// Its lanes, which follow those of the component before.
+    pub(crate) lanes: u32,
+    /// Its fields, which follow those of the component before.
+    pub(crate) fields: u32,
 }
 
 /// The lanes of a list of components, compiled into flat arrays for [`encode_row`](crate::encode_row).
@@ -321,28 +303,22 @@ impl RowLayout {
     /// Registration checks [`MAX_ROW_LANES`](crate::limits::MAX_ROW_LANES) before; this works for any number.
     #[must_use]
     pub fn new(components: &[ComponentSchema]) -> Self {
-        let mut layout = Self {
-            components: Vec::with_capacity(components.len()),
-            fields: Vec::new(),
-            zero: Vec::new(),
-        };
-        let mut lane: usize = 0;
+        let mut layout =
+            Self { components: Vec::with_capacity(components.len()), fields: Vec::new(), zero: Vec::new() };
+        let mut lanes: usize = 0;
         for component in components {
-            let (first_lane, first_field) = (lane, layout.fields.len());
-            for field in &component.fields {
-                let end = lane.saturating_add(field.kind.lanes());
-                layout.fields.push(FieldLayout {
-                    lanes: lane..end,
-                    codec: field.codec(),
-                });
-                lane = end;
-            }
-            layout.components.push(ComponentLayout {
-                lanes: first_lane..lane,
-                fields: first_field..layout.fields.len(),
-            });
+            layout
+                .components
+                .push(ComponentLayout { lanes: component.lanes() as u32, fields: component.fields.len() as u32 });
+            layout.fields.extend(
+                component
+                    .fields
+                    .iter()
+                    .map(|field| FieldLayout { lanes: field.kind.lanes() as u8, codec: field.codec() }),
+            );
+            lanes = lanes.saturating_add(component.lanes());
         }
-        layout.zero.resize(lane, 0);
+        layout.zero.resize(lanes, 0);
         layout
     }
 
@@ -356,11 +332,9 @@ impl RowLayout {
     /// The lanes of a component, by its place in the list; an empty range past the end if there is none.
     #[must_use]
     pub fn component_range(&self, component: usize) -> Range<usize> {
-        self.components
-            .get(component)
-            .map_or(self.lanes()..self.lanes(), |component| {
-                component.lanes.clone()
-            })
+        let mut lanes = self.components.iter().map(|c| c.lanes as usize);
+        let begin = lanes.by_ref().take(component).fold(0, usize::saturating_add);
+        begin..begin.saturating_add(lanes.next().unwrap_or(0))
     }
 }
 
@@ -403,14 +377,8 @@ mod tests {
 
     #[test]
     fn the_canonical_text_names_everything_that_both_ends_must_share() {
-        assert_eq!(
-            position().canonical_text(),
-            "Position{value:vec3 q=1000 interpolate max=2.5}"
-        );
-        assert_eq!(
-            health().canonical_text(),
-            "Health{alive:bool,points:u64,speed:f32}"
-        );
+        assert_eq!(position().canonical_text(), "Position{value:vec3 q=1000 interpolate max=2.5}");
+        assert_eq!(health().canonical_text(), "Health{alive:bool,points:u64,speed:f32}");
         let ghost = GhostSchema {
             name: "player".into(),
             options: "owner_predicted".into(),
@@ -472,10 +440,7 @@ mod tests {
 
     #[test]
     fn quantisation_of_an_integer_changes_nothing_in_its_coding() {
-        let quantised = FieldSchema {
-            quantization: 10,
-            ..field("n", FieldKind::I32)
-        };
+        let quantised = FieldSchema { quantization: 10, ..field("n", FieldKind::I32) };
         assert_eq!(quantised.codec(), LaneCodec::Integer);
     }
 }

@@ -83,11 +83,7 @@ pub(crate) fn write_return_time(return_time_ms: Option<u16>, out: &mut BitWriter
 
 /// Reads what [`write_return_time`] wrote.
 pub(crate) fn read_return_time(input: &mut BitReader<'_>) -> Result<Option<u16>, DecodeError> {
-    Ok(if input.read_bool()? {
-        Some(input.read_u16()?)
-    } else {
-        None
-    })
+    Ok(if input.read_bool()? { Some(input.read_u16()?) } else { None })
 }
 
 /// A ghost type, as the server announces it.
@@ -101,9 +97,7 @@ pub struct PrefabEntry {
 
 /// Writes the prefab section: the types from index `first` on. Only the first 32 entries are written.
 pub fn write_prefabs(out: &mut BitWriter, first: u32, entries: &[PrefabEntry]) {
-    let entries = entries
-        .get(..MAX_PREFABS_PER_PACKET as usize)
-        .unwrap_or(entries);
+    let entries = entries.get(..MAX_PREFABS_PER_PACKET as usize).unwrap_or(entries);
     out.write_packed(entries.len() as u32);
     if entries.is_empty() {
         return;
@@ -120,10 +114,7 @@ pub fn write_prefabs(out: &mut BitWriter, first: u32, entries: &[PrefabEntry]) {
 ///
 /// # Errors
 /// [`DecodeError::LimitExceeded`] for more than 32 entries or an index from 4,096 on, and what reading bits can end in.
-pub fn read_prefabs(
-    input: &mut BitReader<'_>,
-    into: &mut Vec<PrefabEntry>,
-) -> Result<u32, DecodeError> {
+pub fn read_prefabs(input: &mut BitReader<'_>, into: &mut Vec<PrefabEntry>) -> Result<u32, DecodeError> {
     into.clear();
     let count = input.read_packed()?;
     let count = DecodeError::check_limit("prefabs in a packet", MAX_PREFABS_PER_PACKET, count)?;
@@ -133,10 +124,7 @@ pub fn read_prefabs(
     let first = input.read_packed()?;
     DecodeError::check_limit("prefabs", MAX_PREFABS, first.saturating_add(count))?;
     for _ in 0..count {
-        into.push(PrefabEntry {
-            type_id: input.read_u64()?,
-            schema_hash: input.read_u64()?,
-        });
+        into.push(PrefabEntry { type_id: input.read_u64()?, schema_hash: input.read_u64()? });
     }
     Ok(first)
 }
@@ -162,9 +150,7 @@ pub struct DespawnEntry {
 
 /// Writes the despawn section. Only the first 256 entries are written; ascending ids are smallest.
 pub fn write_despawns(out: &mut BitWriter, entries: &[DespawnEntry]) {
-    let entries = entries
-        .get(..MAX_DESPAWNS_PER_PACKET as usize)
-        .unwrap_or(entries);
+    let entries = entries.get(..MAX_DESPAWNS_PER_PACKET as usize).unwrap_or(entries);
     out.write_packed(entries.len() as u32);
     let mut previous = 0u32;
     for entry in entries {
@@ -185,10 +171,7 @@ pub fn write_despawns(out: &mut BitWriter, entries: &[DespawnEntry]) {
 /// # Errors
 /// [`DecodeError::LimitExceeded`] for more than 256 entries or an id beyond the last chunk, [`DecodeError::BadValue`] for
 /// ghost 0 and for an unknown reason, and what reading bits can end in.
-pub fn read_despawns(
-    input: &mut BitReader<'_>,
-    into: &mut Vec<DespawnEntry>,
-) -> Result<(), DecodeError> {
+pub fn read_despawns(input: &mut BitReader<'_>, into: &mut Vec<DespawnEntry>) -> Result<(), DecodeError> {
     into.clear();
     let count = input.read_packed()?;
     let count = DecodeError::check_limit("despawns in a packet", MAX_DESPAWNS_PER_PACKET, count)?;
@@ -199,9 +182,7 @@ pub fn read_despawns(
             0 => DespawnReason::Destroyed,
             1 => DespawnReason::NoLongerRelevant,
             _ => {
-                return Err(DecodeError::BadValue {
-                    what: "despawn reason",
-                });
+                return Err(DecodeError::BadValue { what: "despawn reason" });
             }
         };
         into.push(DespawnEntry { ghost_id, reason });
@@ -311,27 +292,12 @@ impl ChunkHeader {
         let last_type = MAX_PREFABS.saturating_sub(1);
         let type_index = DecodeError::check_limit("ghost type", last_type, input.read_packed()?)?;
         let width = input.read_bits(6)?.saturating_add(1);
-        let uncovered = if input.read_bool()? {
-            0
-        } else {
-            input.read_bits64(width)?
-        };
-        let changed = if input.read_bool()? {
-            input.read_bits64(width)?
-        } else {
-            read_sparse(width, input)?
-        };
+        let uncovered = if input.read_bool()? { 0 } else { input.read_bits64(width)? };
+        let changed = if input.read_bool()? { input.read_bits64(width)? } else { read_sparse(width, input)? };
         if changed & uncovered != 0 {
-            return Err(DecodeError::BadValue {
-                what: "changed slot",
-            });
+            return Err(DecodeError::BadValue { what: "changed slot" });
         }
-        Ok(Self {
-            type_index,
-            width,
-            uncovered,
-            changed,
-        })
+        Ok(Self { type_index, width, uncovered, changed })
     }
 }
 
@@ -359,9 +325,7 @@ fn read_sparse(width: u32, input: &mut BitReader<'_>) -> Result<u64, DecodeError
     for _ in 0..count {
         let slot = next.saturating_add(input.read_packed()?);
         if slot >= width {
-            return Err(DecodeError::BadValue {
-                what: "changed slot",
-            });
+            return Err(DecodeError::BadValue { what: "changed slot" });
         }
         mask |= 1u64.wrapping_shl(slot);
         next = slot.saturating_add(1);
@@ -409,10 +373,7 @@ pub fn write_ghost_body(out: &mut BitWriter, body: GhostBody, previous_age: &mut
 /// # Errors
 /// [`DecodeError::BadValue`] for an age that no tick can have, a baseline age of 0, and a reference to a previous delta
 /// where there is none, and what reading bits can end in.
-pub fn read_ghost_body(
-    input: &mut BitReader<'_>,
-    previous_age: &mut Option<u32>,
-) -> Result<GhostBody, DecodeError> {
+pub fn read_ghost_body(input: &mut BitReader<'_>, previous_age: &mut Option<u32>) -> Result<GhostBody, DecodeError> {
     if !input.read_bool()? {
         let spawn_age = check_age(input.read_packed()?, "spawn age")?;
         return Ok(GhostBody::Absolute { spawn_age });
@@ -432,9 +393,5 @@ pub fn read_ghost_body(
 
 /// The age if two ticks can be that far apart.
 fn check_age(age: u32, what: &'static str) -> Result<u32, DecodeError> {
-    if age <= NetworkTick::MAX_INDEX {
-        Ok(age)
-    } else {
-        Err(DecodeError::BadValue { what })
-    }
+    if age <= NetworkTick::MAX_INDEX { Ok(age) } else { Err(DecodeError::BadValue { what }) }
 }

@@ -36,11 +36,7 @@ impl NetworkTick {
     #[must_use]
     #[inline]
     pub const fn from_raw(raw: u32) -> Option<Self> {
-        if raw & 1 == 1 {
-            Some(Self::new(raw >> 1))
-        } else {
-            None
-        }
+        if raw & 1 == 1 { Some(Self::new(raw >> 1)) } else { None }
     }
 
     /// The raw form, `index << 1 | 1`.
@@ -112,22 +108,14 @@ impl NetworkTick {
     #[must_use]
     #[inline]
     pub const fn max(self, other: Self) -> Self {
-        if other.is_newer_than(self) {
-            other
-        } else {
-            self
-        }
+        if other.is_newer_than(self) { other } else { self }
     }
 
     /// The older of the two.
     #[must_use]
     #[inline]
     pub const fn min(self, other: Self) -> Self {
-        if other.is_older_than(self) {
-            other
-        } else {
-            self
-        }
+        if other.is_older_than(self) { other } else { self }
     }
 }
 
@@ -179,10 +167,7 @@ mod tests {
 
     #[test]
     fn newest_and_oldest_are_found_across_the_wrap() {
-        let (before, after) = (
-            NetworkTick::new(NetworkTick::MAX_INDEX),
-            NetworkTick::new(3),
-        );
+        let (before, after) = (NetworkTick::new(NetworkTick::MAX_INDEX), NetworkTick::new(3));
         assert_eq!(before.max(after), after);
         assert_eq!(after.max(before), after);
         assert_eq!(before.min(after), before);
