@@ -218,6 +218,19 @@ fn a_request_that_was_delivered_when_the_server_stopped_is_repeated_elsewhere() 
 }
 
 #[test]
+fn a_request_for_the_port_that_a_server_has_left_is_not_accepted_on_its_new_one() {
+    let network = InProcessNetwork::new();
+    let (mut server, mut client) = (network.driver(), network.driver());
+    server.listen(address()).unwrap();
+    client.connect(address(), NOW).unwrap();
+    client.flush(NOW);
+    network.deliver();
+    server.stop_listening();
+    server.listen(SocketAddr::from(([127, 0, 0, 1], 1))).unwrap();
+    assert_eq!(poll(&mut server, NOW), []);
+}
+
+#[test]
 fn a_request_that_was_delivered_when_the_server_was_dropped_is_repeated_elsewhere() {
     let network = InProcessNetwork::new();
     let (mut old, mut client, mut new) = (network.driver(), network.driver(), network.driver());

@@ -190,6 +190,20 @@ fn injected_messages_don_t_make_room_in_the_senders_queue() {
 }
 
 #[test]
+fn an_injected_message_lost_to_a_cut_makes_no_room_either() {
+    let mut pair = Pair::with(DriverSettings { queue_messages: 1, ..DriverSettings::default() });
+    let number = pair.number();
+    pair.send_to_server(Pipeline::Unreliable, b"delivered, not read");
+    pair.client_stage();
+    pair.network.cut(number, Direction::ToServer, true);
+    pair.network.inject(number, Direction::ToServer, Pipeline::Unreliable, vec![0; 64]).unwrap();
+    pair.network.deliver();
+    pair.client_stage();
+    pair.send_to_server(Pipeline::Unreliable, b"one too many");
+    assert_eq!(pair.client.stats().unreliable_dropped, 1);
+}
+
+#[test]
 fn injecting_is_bounded_in_number_and_size() {
     let pair = Pair::connected();
     let inject = |bytes: usize| {
