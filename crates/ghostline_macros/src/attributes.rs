@@ -70,11 +70,7 @@ pub(crate) fn input_options(field: &Field<'_>) -> Result<FieldOptions> {
 
 /// Rejects `#[rpc]` on a field: there is nothing to choose.
 pub(crate) fn no_rpc_options(field: &Field<'_>) -> Result<()> {
-    match field
-        .attributes
-        .iter()
-        .find(|attribute| attribute.path().is_ident("rpc"))
-    {
+    match field.attributes.iter().find(|attribute| attribute.path().is_ident("rpc")) {
         None => Ok(()),
         Some(attribute) => Err(Error::new_spanned(
             attribute,
@@ -90,11 +86,7 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
         keys(found, &["name"], |_, meta| {
             let text: LitStr = meta.value()?.parse()?;
             name = text.value();
-            if name.is_empty()
-                || !name
-                    .chars()
-                    .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
-            {
+            if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')) {
                 return Err(Error::new(
                     text.span(),
                     "a name is made of letters, digits and `_ - . :`, \
@@ -109,9 +101,7 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
 
 /// Two attributes on one thing would leave open which of them counts.
 fn only_one<'a>(attributes: &'a [Attribute], name: &str) -> Result<Option<&'a Attribute>> {
-    let mut found = attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident(name));
+    let mut found = attributes.iter().filter(|attribute| attribute.path().is_ident(name));
     let first = found.next();
     match found.next() {
         None => Ok(first),
@@ -133,19 +123,12 @@ fn keys(
         Meta::List(_) => {}
         Meta::NameValue(pair) => {
             let example = known.first().copied().unwrap_or_default();
-            return Err(Error::new(
-                pair.eq_token.span(),
-                format!("keys stand in parentheses: `({example} = …)`"),
-            ));
+            return Err(Error::new(pair.eq_token.span(), format!("keys stand in parentheses: `({example} = …)`")));
         }
     }
     let mut seen: Vec<String> = Vec::new();
     attribute.parse_nested_meta(|meta| {
-        let key = meta
-            .path
-            .get_ident()
-            .map(|ident| ident.unraw().to_string())
-            .unwrap_or_default();
+        let key = meta.path.get_ident().map(|ident| ident.unraw().to_string()).unwrap_or_default();
         if !known.contains(&key.as_str()) {
             return Err(meta.error(format!("unknown key; known here: {}", list(known))));
         }
@@ -159,11 +142,7 @@ fn keys(
 }
 
 fn list(known: &[&str]) -> String {
-    known
-        .iter()
-        .map(|key| format!("`{key}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
@@ -177,11 +156,9 @@ fn quantization(meta: &ParseNestedMeta<'_>, ty: &Type) -> Result<u32> {
     }
     let (value, span) = value(meta, WHAT)?;
     match value {
-        Lit::Int(literal) => literal
-            .base10_parse()
-            .ok()
-            .filter(|steps| *steps >= 1)
-            .ok_or_else(|| Error::new(span, WHAT)),
+        Lit::Int(literal) => {
+            literal.base10_parse().ok().filter(|steps| *steps >= 1).ok_or_else(|| Error::new(span, WHAT))
+        }
         _ => Err(Error::new(span, WHAT)),
     }
 }
@@ -195,9 +172,7 @@ fn distance(meta: &ParseNestedMeta<'_>) -> Result<f32> {
         Lit::Int(literal) => integer_as_float(&literal),
         _ => None,
     };
-    distance
-        .filter(|distance| distance.is_finite() && *distance > 0.0)
-        .ok_or_else(|| Error::new(span, WHAT))
+    distance.filter(|distance| distance.is_finite() && *distance > 0.0).ok_or_else(|| Error::new(span, WHAT))
 }
 
 fn integer_as_float(literal: &LitInt) -> Option<f32> {
@@ -207,10 +182,7 @@ fn integer_as_float(literal: &LitInt) -> Option<f32> {
 fn smoothing(meta: &ParseNestedMeta<'_>) -> Result<Smoothing> {
     const WHAT: &str = "`smoothing` is one of `clamp`, `interpolate`, `extrapolate` \
         (or, longer, `interpolate_and_extrapolate`), without quotes";
-    let input = meta.value()?;
-    let ident: Ident = input
-        .parse()
-        .map_err(|error| Error::new(error.span(), WHAT))?;
+    let ident: Ident = meta.value().and_then(|input| input.parse()).map_err(|error| Error::new(error.span(), WHAT))?;
     match ident.to_string().as_str() {
         "clamp" => Ok(Smoothing::Clamp),
         "interpolate" => Ok(Smoothing::Interpolate),
@@ -221,10 +193,7 @@ fn smoothing(meta: &ParseNestedMeta<'_>) -> Result<Smoothing> {
 
 /// A literal after `=`. A sign is not part of a literal, and no key takes a negative number.
 fn value(meta: &ParseNestedMeta<'_>, what: &str) -> Result<(Lit, Span)> {
-    let input = meta.value()?;
-    let literal: Lit = input
-        .parse()
-        .map_err(|error| Error::new(error.span(), what))?;
+    let literal: Lit = meta.value().and_then(|input| input.parse()).map_err(|error| Error::new(error.span(), what))?;
     let span = literal.span();
     Ok((literal, span))
 }

@@ -46,12 +46,8 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
     let ident = structure.ident;
     let name = type_name(structure, "input")?;
     let options = all(&structure.fields, input_options)?;
-    let fields: Vec<SentField<'_>> = structure
-        .fields
-        .iter()
-        .zip(options)
-        .map(|(field, options)| SentField { field, options })
-        .collect();
+    let fields: Vec<SentField<'_>> =
+        structure.fields.iter().zip(options).map(|(field, options)| SentField { field, options }).collect();
     if fields.is_empty() {
         return Err(Error::new(
             ident.span(),
@@ -63,9 +59,7 @@ fn command_data(structure: &Structure<'_>) -> Result<TokenStream> {
     let lanes = lanes(&fields);
     let schema = schema(&name, &fields);
     let checks = fields.iter().map(SentField::check);
-    let writes = fields
-        .iter()
-        .map(|field| field.write(&quote_spanned!(Span::mixed_site()=> &mut stats)));
+    let writes = fields.iter().map(|field| field.write(&quote_spanned!(Span::mixed_site()=> &mut stats)));
     // The fields of a struct expression are evaluated in the order written, which is that of the lanes.
     let reads = fields.iter().map(|field| {
         let (member, value) = (&field.field.member, field.read());

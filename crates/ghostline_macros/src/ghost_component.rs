@@ -31,9 +31,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let lanes = lanes(&fields);
     let schema = schema(&name, &fields);
     let checks = fields.iter().map(SentField::check);
-    let writes = fields
-        .iter()
-        .map(|field| field.write(&quote_spanned!(Span::mixed_site()=> stats)));
+    let writes = fields.iter().map(|field| field.write(&quote_spanned!(Span::mixed_site()=> stats)));
     let reads = fields.iter().map(|field| {
         let (member, value) = (&field.field.member, field.read());
         quote_spanned!(field.field.site()=> self.#member = #value;)

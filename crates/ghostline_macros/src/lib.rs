@@ -166,7 +166,5 @@ pub fn derive_rpc_command(input: TokenStream) -> TokenStream {
 }
 
 fn finish(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
-    result
-        .unwrap_or_else(|error| error.into_compile_error())
-        .into()
+    result.unwrap_or_else(|error| error.into_compile_error()).into()
 }

@@ -13,6 +13,8 @@ pub(crate) struct SentField<'a> {
     pub(crate) options: FieldOptions,
 }
 
+// Every use of the type is written `<T as GhostField>::…`: then the compiler words all errors about a type that is no
+// field in the same way, and shows them once.
 impl SentField<'_> {
     fn quantization(&self) -> Literal {
         Literal::u32_suffixed(self.options.quantization)
@@ -20,17 +22,12 @@ impl SentField<'_> {
 
     fn lanes(&self) -> TokenStream {
         let ty = self.field.ty;
-        quote_spanned!(self.field.site()=> ::ghostline::__macro::lanes_of::<#ty>())
+        quote_spanned!(self.field.site()=> <#ty as ::ghostline::GhostField>::KIND.lanes())
     }
 
     /// Writes the field into the front of `lanes`, and moves `lanes` past it.
     pub(crate) fn write(&self, stats: &TokenStream) -> TokenStream {
-        let (ty, member, quantization, count) = (
-            self.field.ty,
-            &self.field.member,
-            self.quantization(),
-            self.lanes(),
-        );
+        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
         quote_spanned! {self.field.site()=>
             <#ty as ::ghostline::GhostField>::write_lanes(
                 &self.#member,
@@ -54,15 +51,10 @@ impl SentField<'_> {
 
     /// Sets the field to what is shown between the fronts of `from` and `to`, which move past it.
     pub(crate) fn blend(&self) -> TokenStream {
-        let (ty, member, quantization, count) = (
-            self.field.ty,
-            &self.field.member,
-            self.quantization(),
-            self.lanes(),
-        );
+        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
         let (smoothing, distance) = (self.smoothing(), self.max_smoothing_distance());
         quote_spanned! {self.field.site()=>
-            self.#member = ::ghostline::__macro::blend_field::<#ty>(
+            self.#member = <#ty as ::ghostline::GhostField>::smooth(
                 ::ghostline::__macro::take(&mut from, #count),
                 ::ghostline::__macro::take(&mut to, #count),
                 #quantization,
@@ -85,7 +77,7 @@ impl SentField<'_> {
             self.field.name
         );
         quote_spanned! {self.field.site()=>
-            const _: () = ::core::assert!(::ghostline::__macro::is_float::<#ty>(), #message);
+            const _: () = ::core::assert!(<#ty as ::ghostline::GhostField>::KIND.is_float(), #message);
         }
     }
 
@@ -93,7 +85,13 @@ impl SentField<'_> {
         let (ty, name, quantization) = (self.field.ty, &self.field.name, self.quantization());
         let (smoothing, distance) = (self.smoothing(), self.max_smoothing_distance());
         quote_spanned! {self.field.site()=>
-            ::ghostline::__macro::field_schema::<#ty>(#name, #quantization, #smoothing, #distance)
+            ::ghostline::__macro::FieldSchema {
+                name: ::core::convert::Into::into(#name),
+                kind: <#ty as ::ghostline::GhostField>::KIND,
+                quantization: #quantization,
+                smoothing: #smoothing,
+                max_smoothing_distance: #distance,
+            }
         }
     }
 
@@ -108,11 +106,7 @@ impl SentField<'_> {
     }
 
     fn max_smoothing_distance(&self) -> TokenStream {
-        match self
-            .options
-            .max_smoothing_distance
-            .map(Literal::f32_suffixed)
-        {
+        match self.options.max_smoothing_distance.map(Literal::f32_suffixed) {
             Some(distance) => quote!(::core::option::Option::Some(#distance)),
             None => quote!(::core::option::Option::None),
         }

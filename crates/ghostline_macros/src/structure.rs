@@ -56,31 +56,16 @@ impl<'a> Structure<'a> {
             Fields::Unit => Vec::new(),
         };
         let fields = fields.into_iter().zip(0u32..).map(field).collect();
-        Ok(Self {
-            ident: &input.ident,
-            attributes: &input.attrs,
-            fields,
-        })
+        Ok(Self { ident: &input.ident, attributes: &input.attrs, fields })
     }
 }
 
 fn field((field, index): (&syn::Field, u32)) -> Field<'_> {
     let (member, name) = match &field.ident {
         Some(ident) => (Member::Named(ident.clone()), ident.unraw().to_string()),
-        None => (
-            Member::Unnamed(Index {
-                index,
-                span: field.ty.span(),
-            }),
-            index.to_string(),
-        ),
+        None => (Member::Unnamed(Index { index, span: field.ty.span() }), index.to_string()),
     };
-    Field {
-        member,
-        name,
-        ty: &field.ty,
-        attributes: &field.attrs,
-    }
+    Field { member, name, ty: &field.ty, attributes: &field.attrs }
 }
 
 fn not_a_struct(span: Span, derive: &str, what: &str) -> Error {

@@ -67,9 +67,7 @@ pub trait InputField: GhostField {
 macro_rules! fields_without_events {
     ($($field:ty),*) => { $( impl InputField for $field {} )* };
 }
-fields_without_events!(
-    bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, Vec2, Vec3, Quat
-);
+fields_without_events!(bool, u8, u16, u32, u64, i8, i16, i32, i64, f32, Vec2, Vec3, Quat);
 
 #[cfg(test)]
 mod tests {
@@ -96,11 +94,7 @@ mod tests {
     struct Drive(u64, bool);
 
     fn presses(jump: u32, fire: u32) -> PlayerInput {
-        PlayerInput {
-            jump: InputEvent { count: jump },
-            fire: InputEvent { count: fire },
-            ..PlayerInput::default()
-        }
+        PlayerInput { jump: InputEvent { count: jump }, fire: InputEvent { count: fire }, ..PlayerInput::default() }
     }
 
     proptest! {
@@ -136,35 +130,17 @@ mod tests {
 
     #[test]
     fn only_events_are_counted() {
-        let mut input = PlayerInput {
-            horizontal: 1,
-            aim: Vec2::ONE,
-            ..presses(2, 3)
-        };
-        let before = PlayerInput {
-            horizontal: 5,
-            aim: Vec2::new(7.0, 7.0),
-            ..presses(10, 20)
-        };
+        let mut input = PlayerInput { horizontal: 1, aim: Vec2::ONE, ..presses(2, 3) };
+        let before = PlayerInput { horizontal: 5, aim: Vec2::new(7.0, 7.0), ..presses(10, 20) };
         input.add_events(&before);
-        assert_eq!(
-            input,
-            PlayerInput {
-                horizontal: 1,
-                aim: Vec2::ONE,
-                ..presses(12, 23)
-            }
-        );
+        assert_eq!(input, PlayerInput { horizontal: 1, aim: Vec2::ONE, ..presses(12, 23) });
     }
 
     #[test]
     fn the_schema_of_a_command_names_all_fields() {
         let schema = PlayerInput::schema();
-        let fields: Vec<_> = schema
-            .fields
-            .iter()
-            .map(|field| (field.name.as_str(), field.kind, field.quantization))
-            .collect();
+        let fields: Vec<_> =
+            schema.fields.iter().map(|field| (field.name.as_str(), field.kind, field.quantization)).collect();
         assert_eq!(
             fields,
             [
@@ -174,10 +150,7 @@ mod tests {
                 ("fire", FieldKind::U32, 0)
             ]
         );
-        assert_eq!(
-            (schema.name.as_str(), Drive::schema().name.as_str()),
-            ("PlayerInput", "drive")
-        );
+        assert_eq!((schema.name.as_str(), Drive::schema().name.as_str()), ("PlayerInput", "drive"));
         assert_eq!(PlayerInput::LANES, schema.lanes());
     }
 

@@ -44,9 +44,7 @@ impl GhostField for InputEvent {
 
     #[inline]
     fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
-        Self {
-            count: u32::read_lanes(lanes, quantization),
-        }
+        Self { count: u32::read_lanes(lanes, quantization) }
     }
 
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
@@ -96,14 +94,7 @@ mod tests {
         let tick_20 = grow(tick_19, 2);
         let tick_21 = grow(tick_20, 0);
         let tick_22 = grow(tick_21, 1);
-        assert_eq!(
-            (
-                seen(tick_20, tick_19),
-                seen(tick_21, tick_20),
-                seen(tick_22, tick_21)
-            ),
-            (2, 0, 1)
-        );
+        assert_eq!((seen(tick_20, tick_19), seen(tick_21, tick_20), seen(tick_22, tick_21)), (2, 0, 1));
         // Tick 20 never arrived: its presses show in 21.
         assert_eq!(seen(tick_21, tick_19), 2);
         // The last input is repeated for a tick that is missing: no press is seen twice.

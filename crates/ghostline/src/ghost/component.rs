@@ -66,10 +66,7 @@ mod tests {
         }
 
         fn blended(from: &Self, to: &Self, factor: f32) -> Self {
-            let mut body = Self {
-                local: "mine".into(),
-                ..Self::default()
-            };
+            let mut body = Self { local: "mine".into(), ..Self::default() };
             body.blend(&from.lanes(), &to.lanes(), factor);
             body
         }
@@ -88,17 +85,11 @@ mod tests {
 
     #[test]
     fn marked_fields_travel_and_the_others_stay() {
-        let mut received = Body {
-            local: "mine".into(),
-            ..Body::default()
-        };
+        let mut received = Body { local: "mine".into(), ..Body::default() };
         received.read_lanes(&body(1.25).lanes());
         assert_eq!(received.position, Vec3::new(1.25, 0.0, 0.0));
         assert!((received.rotation - Quat::from_rotation_z(1.25)).length() < 0.001);
-        assert_eq!(
-            (received.speed, received.health, received.heat),
-            (1.25, -7, 1.25)
-        );
+        assert_eq!((received.speed, received.health, received.heat), (1.25, -7, 1.25));
         assert_eq!(received.local, "mine");
     }
 
@@ -110,39 +101,15 @@ mod tests {
             .fields
             .iter()
             .map(|field| {
-                (
-                    field.name.as_str(),
-                    field.kind,
-                    field.quantization,
-                    field.smoothing,
-                    field.max_smoothing_distance,
-                )
+                (field.name.as_str(), field.kind, field.quantization, field.smoothing, field.max_smoothing_distance)
             })
             .collect();
         assert_eq!(
             fields,
             [
-                (
-                    "position",
-                    FieldKind::Vec3,
-                    1000,
-                    Smoothing::Interpolate,
-                    Some(5.0)
-                ),
-                (
-                    "rotation",
-                    FieldKind::Quat,
-                    1000,
-                    Smoothing::InterpolateAndExtrapolate,
-                    None
-                ),
-                (
-                    "speed",
-                    FieldKind::F32,
-                    0,
-                    Smoothing::InterpolateAndExtrapolate,
-                    Some(2.5)
-                ),
+                ("position", FieldKind::Vec3, 1000, Smoothing::Interpolate, Some(5.0)),
+                ("rotation", FieldKind::Quat, 1000, Smoothing::InterpolateAndExtrapolate, None),
+                ("speed", FieldKind::F32, 0, Smoothing::InterpolateAndExtrapolate, Some(2.5)),
                 ("health", FieldKind::I16, 0, Smoothing::Clamp, None),
                 ("heat", FieldKind::F32, 0, Smoothing::Clamp, None),
             ]
@@ -169,13 +136,7 @@ mod tests {
 
     #[test]
     fn a_jump_has_nothing_in_between() {
-        let (from, to) = (
-            body(1.0),
-            Body {
-                speed: 3.6,
-                ..body(6.125)
-            },
-        );
+        let (from, to) = (body(1.0), Body { speed: 3.6, ..body(6.125) });
         let shown = Body::blended(&from, &to, 0.9);
         assert_eq!((shown.position.x, shown.speed), (1.0, 1.0));
         let arrived = Body::blended(&from, &to, 1.5);
@@ -184,43 +145,13 @@ mod tests {
 
     #[test]
     fn a_change_of_just_the_distance_is_still_smoothed() {
-        assert_eq!(
-            Body::blended(
-                &body(1.0),
-                &Body {
-                    speed: 3.5,
-                    ..body(6.0)
-                },
-                0.5
-            )
-            .position
-            .x,
-            3.5
-        );
-        assert_eq!(
-            Body::blended(
-                &body(1.0),
-                &Body {
-                    speed: 3.5,
-                    ..body(6.0)
-                },
-                0.5
-            )
-            .speed,
-            2.25
-        );
+        assert_eq!(Body::blended(&body(1.0), &Body { speed: 3.5, ..body(6.0) }, 0.5).position.x, 3.5);
+        assert_eq!(Body::blended(&body(1.0), &Body { speed: 3.5, ..body(6.0) }, 0.5).speed, 2.25);
     }
 
     #[test]
     fn a_speed_that_is_not_a_number_jumps() {
-        let shown = Body::blended(
-            &body(1.0),
-            &Body {
-                speed: f32::NAN,
-                ..body(2.0)
-            },
-            0.5,
-        );
+        let shown = Body::blended(&body(1.0), &Body { speed: f32::NAN, ..body(2.0) }, 0.5);
         assert_eq!(shown.speed, 1.0);
     }
 
@@ -255,14 +186,7 @@ mod tests {
     fn fields_of_a_tuple_struct_are_named_by_position() {
         let schema = Score::schema();
         assert_eq!(schema.name, "combat::Score");
-        assert_eq!(
-            schema
-                .fields
-                .iter()
-                .map(|field| field.name.as_str())
-                .collect::<Vec<_>>(),
-            ["0", "2"]
-        );
+        assert_eq!(schema.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["0", "2"]);
         let mut lanes = [0; Score::LANES];
         Score(1 << 40, true, 0.5).write_lanes(&mut lanes, &mut QuantiseStats::default());
         assert_eq!(lanes, [0, 256, 5]);
@@ -283,23 +207,11 @@ mod tests {
 
     #[test]
     fn an_input_can_be_a_ghost_component_as_well() {
-        assert_eq!(
-            (
-                <ShownInput as GhostComponent>::LANES,
-                <ShownInput as CommandData>::LANES
-            ),
-            (2, 3)
-        );
+        assert_eq!((<ShownInput as GhostComponent>::LANES, <ShownInput as CommandData>::LANES), (2, 3));
         let ghost = <ShownInput as GhostComponent>::schema();
         let input = <ShownInput as CommandData>::schema();
-        assert_eq!(
-            (ghost.fields[0].name.as_str(), ghost.fields[0].quantization),
-            ("move", 10)
-        );
-        assert_eq!(
-            (input.fields[0].name.as_str(), input.fields[0].quantization),
-            ("move", 100)
-        );
+        assert_eq!((ghost.fields[0].name.as_str(), ghost.fields[0].quantization), ("move", 10));
+        assert_eq!((input.fields[0].name.as_str(), input.fields[0].quantization), ("move", 100));
         assert_eq!(ghost.fields[1].kind, FieldKind::U32);
     }
 
@@ -326,14 +238,7 @@ mod tests {
         mod core {}
         mod std {}
 
-        #[derive(
-            Component,
-            ghostline::GhostComponent,
-            ghostline::InputComponentData,
-            Clone,
-            Default,
-            PartialEq,
-        )]
+        #[derive(Component, ghostline::GhostComponent, ghostline::InputComponentData, Clone, Default, PartialEq)]
         pub(super) struct Field {
             #[ghost(quantization = 10, smoothing = interpolate, max_smoothing_distance = 1.0)]
             lanes: ::core::primitive::f32,
@@ -353,10 +258,7 @@ mod tests {
     #[test]
     fn names_of_the_game_do_not_get_into_the_generated_code() {
         assert_eq!(<shadowed::Field as GhostComponent>::LANES, 3);
-        let message = shadowed::Message {
-            input: true,
-            out: 3,
-        };
+        let message = shadowed::Message { input: true, out: 3 };
         let mut out = ghostline_wire::BitWriter::new();
         crate::RpcCommand::encode(&message, &mut out);
         let decoded: shadowed::Message =

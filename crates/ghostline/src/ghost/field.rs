@@ -2,7 +2,7 @@
 //! Called by the code that the derives write; lanes go to and come from rows.
 
 use bevy_math::{Quat, Vec2, Vec3, Vec4};
-use ghostline_wire::{FieldKind, QuantiseStats, dequantise, quantise};
+use ghostline_wire::{FieldKind, QuantiseStats, Smoothing, dequantise, quantise};
 
 /// A type that a field of a ghost component, a command or an input can have.
 ///
@@ -35,6 +35,31 @@ pub trait GhostField: Sized {
     /// difference. Of quaternions it is the sine of half the angle between them (0 … 1), and infinite if one of them
     /// is no rotation.
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32;
+
+    /// What an interpolated ghost shows of a field with this smoothing, `factor` of the way from `from` to `to`.
+    ///
+    /// A field that isn't blended, because it is clamped or changed by more than `max_distance`, shows the newest of
+    /// the two values that has been reached. Beyond `to` that is `to`: when extrapolating, both snapshots lie in the
+    /// past, and to show the older one would be a step backwards.
+    #[inline]
+    fn smooth(
+        from: &[u32],
+        to: &[u32],
+        quantization: u32,
+        smoothing: Smoothing,
+        max_distance: Option<f32>,
+        factor: f32,
+    ) -> Self {
+        let reached = if factor >= 1.0 { to } else { from };
+        // Most fields of most ghosts stand still: nothing to blend, and nothing that could tremble.
+        let moves = smoothing != Smoothing::Clamp && from != to;
+        // Written so that a distance that is not a number is a jump.
+        if !moves || !max_distance.is_none_or(|max| Self::distance(from, to, quantization) <= max) {
+            return Self::read_lanes(reached, quantization);
+        }
+        let factor = if smoothing == Smoothing::Interpolate { factor.min(1.0) } else { factor };
+        Self::blend(from, to, quantization, factor)
+    }
 }
 
 fn lane(lanes: &[u32], index: usize) -> u32 {
@@ -108,11 +133,7 @@ impl GhostField for bool {
     }
 
     fn distance(from: &[u32], to: &[u32], _: u32) -> f32 {
-        if Self::read_lanes(from, 0) == Self::read_lanes(to, 0) {
-            0.0
-        } else {
-            1.0
-        }
+        if Self::read_lanes(from, 0) == Self::read_lanes(to, 0) { 0.0 } else { 1.0 }
     }
 }
 
@@ -130,11 +151,7 @@ impl GhostField for f32 {
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
-        lerp(
-            Self::read_lanes(from, quantization),
-            Self::read_lanes(to, quantization),
-            factor,
-        )
+        lerp(Self::read_lanes(from, quantization), Self::read_lanes(to, quantization), factor)
     }
 
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
@@ -152,17 +169,11 @@ impl GhostField for Vec2 {
 
     #[inline]
     fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
-        Self::new(
-            read_float(lanes, 0, quantization),
-            read_float(lanes, 1, quantization),
-        )
+        Self::new(read_float(lanes, 0, quantization), read_float(lanes, 1, quantization))
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
-        let (from, to) = (
-            Self::read_lanes(from, quantization),
-            Self::read_lanes(to, quantization),
-        );
+        let (from, to) = (Self::read_lanes(from, quantization), Self::read_lanes(to, quantization));
         Self::new(lerp(from.x, to.x, factor), lerp(from.y, to.y, factor))
     }
 
@@ -189,15 +200,8 @@ impl GhostField for Vec3 {
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
-        let (from, to) = (
-            Self::read_lanes(from, quantization),
-            Self::read_lanes(to, quantization),
-        );
-        Self::new(
-            lerp(from.x, to.x, factor),
-            lerp(from.y, to.y, factor),
-            lerp(from.z, to.z, factor),
-        )
+        let (from, to) = (Self::read_lanes(from, quantization), Self::read_lanes(to, quantization));
+        Self::new(lerp(from.x, to.x, factor), lerp(from.y, to.y, factor), lerp(from.z, to.z, factor))
     }
 
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
@@ -220,26 +224,15 @@ impl GhostField for Quat {
     fn read_lanes(lanes: &[u32], quantization: u32) -> Self {
         let read = |index| read_float(lanes, index, quantization);
         let raw = Vec4::new(read(0), read(1), read(2), read(3));
-        if quantization == 0 {
-            Self::from_vec4(raw)
-        } else {
-            unit(raw).map_or(Self::IDENTITY, Self::from_vec4)
-        }
+        if quantization == 0 { Self::from_vec4(raw) } else { unit(raw).map_or(Self::IDENTITY, Self::from_vec4) }
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
-        slerp(
-            Self::read_lanes(from, quantization),
-            Self::read_lanes(to, quantization),
-            factor,
-        )
+        slerp(Self::read_lanes(from, quantization), Self::read_lanes(to, quantization), factor)
     }
 
     fn distance(from: &[u32], to: &[u32], quantization: u32) -> f32 {
-        let (from, to) = (
-            Self::read_lanes(from, quantization),
-            Self::read_lanes(to, quantization),
-        );
+        let (from, to) = (Self::read_lanes(from, quantization), Self::read_lanes(to, quantization));
         match (unit(from.into()), unit(to.into())) {
             // The part of `to` that is perpendicular to `from`; the angle between rotations is twice that between
             // quaternions.
@@ -249,28 +242,15 @@ impl GhostField for Quat {
     }
 }
 
-fn write_floats<const N: usize>(
-    values: [f32; N],
-    quantization: u32,
-    lanes: &mut [u32],
-    stats: &mut QuantiseStats,
-) {
+fn write_floats<const N: usize>(values: [f32; N], quantization: u32, lanes: &mut [u32], stats: &mut QuantiseStats) {
     for (lane, value) in lanes.iter_mut().zip(values) {
-        *lane = if quantization == 0 {
-            value.to_bits()
-        } else {
-            quantise(value, quantization, stats).cast_unsigned()
-        };
+        *lane = if quantization == 0 { value.to_bits() } else { quantise(value, quantization, stats).cast_unsigned() };
     }
 }
 
 fn read_float(lanes: &[u32], index: usize, quantization: u32) -> f32 {
     let lane = lane(lanes, index);
-    if quantization == 0 {
-        f32::from_bits(lane)
-    } else {
-        dequantise(lane.cast_signed(), quantization)
-    }
+    if quantization == 0 { f32::from_bits(lane) } else { dequantise(lane.cast_signed(), quantization) }
 }
 
 fn lerp(from: f32, to: f32, factor: f32) -> f32 {
@@ -482,19 +462,9 @@ mod tests {
             for count in 0..T::KIND.lanes() {
                 let mut short = vec![0; count];
                 value.write_lanes(1000, &mut short, &mut QuantiseStats::default());
-                let padded: Vec<u32> = short
-                    .iter()
-                    .copied()
-                    .chain(std::iter::repeat_n(0, 4))
-                    .collect();
-                assert_eq!(
-                    lanes(&T::read_lanes(&short, 1000), 0),
-                    lanes(&T::read_lanes(&padded, 1000), 0)
-                );
-                let _ = (
-                    T::blend(&short, &short, 1000, 0.5),
-                    T::distance(&short, &short, 1000),
-                );
+                let padded: Vec<u32> = short.iter().copied().chain(std::iter::repeat_n(0, 4)).collect();
+                assert_eq!(lanes(&T::read_lanes(&short, 1000), 0), lanes(&T::read_lanes(&padded, 1000), 0));
+                let _ = (T::blend(&short, &short, 1000, 0.5), T::distance(&short, &short, 1000));
             }
         }
         check(true);
@@ -511,13 +481,7 @@ mod tests {
     fn what_quantisation_had_to_change_is_counted() {
         let mut stats = QuantiseStats::default();
         Vec3::new(f32::NAN, f32::INFINITY, 1.0).write_lanes(1000, &mut [0; 3], &mut stats);
-        assert_eq!(
-            stats,
-            QuantiseStats {
-                nan: 1,
-                saturated: 1
-            }
-        );
+        assert_eq!(stats, QuantiseStats { nan: 1, saturated: 1 });
     }
 
     #[test]
@@ -534,14 +498,8 @@ mod tests {
 
     #[test]
     fn floats_blend_their_real_values_and_beyond() {
-        assert_eq!(
-            f32::blend(&lanes(&1.0f32, 10), &lanes(&2.0f32, 10), 10, 0.25),
-            1.25
-        );
-        assert_eq!(
-            blend(Vec2::ZERO, Vec2::new(2.0, -4.0), 0.5),
-            Vec2::new(1.0, -2.0)
-        );
+        assert_eq!(f32::blend(&lanes(&1.0f32, 10), &lanes(&2.0f32, 10), 10, 0.25), 1.25);
+        assert_eq!(blend(Vec2::ZERO, Vec2::new(2.0, -4.0), 0.5), Vec2::new(1.0, -2.0));
         assert_eq!(blend(1.0f32, 2.0, 3.0), 4.0);
         assert_eq!(blend(1.0f32, 2.0, -1.0), 1.0);
         assert_eq!(blend(1.0f32, 2.0, f32::NAN), 1.0);
@@ -557,19 +515,10 @@ mod tests {
 
     #[test]
     fn a_rotation_takes_the_shorter_way_whatever_the_signs() {
-        assert_near_up_to_sign(
-            blend(turn(0.0), turn(FRAC_PI_2), 0.5),
-            turn(FRAC_PI_2 / 2.0),
-        );
-        assert_near_up_to_sign(
-            blend(turn(0.0), -turn(FRAC_PI_2), 0.5),
-            turn(FRAC_PI_2 / 2.0),
-        );
+        assert_near_up_to_sign(blend(turn(0.0), turn(FRAC_PI_2), 0.5), turn(FRAC_PI_2 / 2.0));
+        assert_near_up_to_sign(blend(turn(0.0), -turn(FRAC_PI_2), 0.5), turn(FRAC_PI_2 / 2.0));
         assert_near_up_to_sign(blend(turn(1.0), -turn(1.0), 0.5), turn(1.0));
-        assert_near_up_to_sign(
-            blend(turn(0.0), turn(FRAC_PI_2), 1.5),
-            turn(FRAC_PI_2 * 1.5),
-        );
+        assert_near_up_to_sign(blend(turn(0.0), turn(FRAC_PI_2), 1.5), turn(FRAC_PI_2 * 1.5));
     }
 
     #[test]
@@ -590,10 +539,7 @@ mod tests {
             assert_eq!(distance(turn(1.0), broken), f32::INFINITY);
         }
         assert_eq!(there_and_back(&zero, 1000), Quat::IDENTITY);
-        assert_eq!(
-            there_and_back(&Quat::from_xyzw(f32::NAN, 0.0, 0.0, 0.0), 1000),
-            Quat::IDENTITY
-        );
+        assert_eq!(there_and_back(&Quat::from_xyzw(f32::NAN, 0.0, 0.0, 0.0), 1000), Quat::IDENTITY);
     }
 
     #[test]
@@ -605,11 +551,7 @@ mod tests {
         assert_eq!(distance(-1.5f32, 1.0), 2.5);
         assert_eq!(distance(Vec2::ZERO, Vec2::new(3.0, 4.0)), 5.0);
         assert_eq!(
-            <Vec3 as GhostField>::distance(
-                &lanes(&Vec3::ZERO, 10),
-                &lanes(&Vec3::new(0.0, 3.0, 4.0), 10),
-                10
-            ),
+            <Vec3 as GhostField>::distance(&lanes(&Vec3::ZERO, 10), &lanes(&Vec3::new(0.0, 3.0, 4.0), 10), 10),
             5.0
         );
     }

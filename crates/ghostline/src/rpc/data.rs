@@ -116,23 +116,14 @@ mod tests {
         let mut out = BitWriter::new();
         Vote(70_000, true).encode(&mut out);
         for bits in 0..out.bit_len() {
-            assert!(
-                Vote::decode(&mut BitReader::with_bits(out.as_bytes(), bits)).is_err(),
-                "{bits} bits were enough"
-            );
+            assert!(Vote::decode(&mut BitReader::with_bits(out.as_bytes(), bits)).is_err(), "{bits} bits were enough");
         }
     }
 
     #[test]
     fn the_canonical_text_names_all_fields_and_types() {
-        assert_eq!(
-            Chat::canonical_text(),
-            "Chat(channel:u8,at:option<vec3>,text:string64,history:[i16;3])"
-        );
+        assert_eq!(Chat::canonical_text(), "Chat(channel:u8,at:option<vec3>,text:string64,history:[i16;3])");
         assert_eq!(Loaded::canonical_text(), "Loaded()");
-        assert_eq!(
-            (Vote::name(), Vote::canonical_text().as_str()),
-            ("vote", "vote(0:u32,1:bool)")
-        );
+        assert_eq!((Vote::name(), Vote::canonical_text().as_str()), ("vote", "vote(0:u32,1:bool)"));
     }
 }

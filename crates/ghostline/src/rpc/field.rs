@@ -7,7 +7,19 @@ use ghostline_wire::{BitReader, BitWriter, DecodeError, NetworkTick};
 use crate::rpc::RpcField;
 
 /// Largest number of elements of an array in an RPC. A payload has at most 8,191 bytes, so larger ones could rarely
-/// be sent.
+/// be sent. To use a larger one (or one without elements) is an error when the game is built:
+///
+/// ```compile_fail
+/// use bevy_ecs::component::Component;
+/// use ghostline::RpcCommand;
+///
+/// #[derive(Component, RpcCommand)]
+/// struct Heights {
+///     heights: [u8; 1025],
+/// }
+///
+/// Heights::canonical_text();
+/// ```
 pub const MAX_RPC_ARRAY_ELEMENTS: usize = 1024;
 
 /// 1 bit.
@@ -177,14 +189,8 @@ vector_fields! {
 impl<T: RpcField, const N: usize> RpcField for [T; N] {
     fn type_text() -> String {
         const {
-            assert!(
-                N >= 1,
-                "an array in an RPC has at least one element: one without carries nothing"
-            );
-            assert!(
-                N <= MAX_RPC_ARRAY_ELEMENTS,
-                "an array in an RPC has at most 1024 elements; send several RPCs"
-            );
+            assert!(N >= 1, "an array in an RPC has at least one element: one without carries nothing");
+            assert!(N <= MAX_RPC_ARRAY_ELEMENTS, "an array in an RPC has at most 1024 elements; send several RPCs");
         }
         format!("[{};{N}]", T::type_text())
     }
@@ -216,11 +222,7 @@ impl<T: RpcField> RpcField for Option<T> {
     }
 
     fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
-        if input.read_bool()? {
-            T::decode(input).map(Some)
-        } else {
-            Ok(None)
-        }
+        if input.read_bool()? { T::decode(input).map(Some) } else { Ok(None) }
     }
 }
 
@@ -249,10 +251,7 @@ mod tests {
     fn check<T: RpcField + PartialEq + Debug>(value: &T) {
         let (bytes, bits) = encoded(value);
         assert_eq!(decoded::<T>(&bytes, bits).as_ref(), Ok(value));
-        assert!(
-            decoded::<T>(&bytes, bits - 1).is_err(),
-            "{value:?} came from too few bits"
-        );
+        assert!(decoded::<T>(&bytes, bits - 1).is_err(), "{value:?} came from too few bits");
     }
 
     proptest! {
@@ -302,20 +301,11 @@ mod tests {
     #[test]
     fn numbers_too_large_for_the_field_are_rejected() {
         let (bytes, bits) = encoded(&65_536u32);
-        assert_eq!(
-            decoded::<u16>(&bytes, bits),
-            Err(DecodeError::BadValue { what: "u16" })
-        );
+        assert_eq!(decoded::<u16>(&bytes, bits), Err(DecodeError::BadValue { what: "u16" }));
         let (bytes, bits) = encoded(&-129i32);
-        assert_eq!(
-            decoded::<i8>(&bytes, bits),
-            Err(DecodeError::BadValue { what: "i8" })
-        );
+        assert_eq!(decoded::<i8>(&bytes, bits), Err(DecodeError::BadValue { what: "i8" }));
         let (bytes, bits) = encoded(&32_768i32);
-        assert_eq!(
-            decoded::<i16>(&bytes, bits),
-            Err(DecodeError::BadValue { what: "i16" })
-        );
+        assert_eq!(decoded::<i16>(&bytes, bits), Err(DecodeError::BadValue { what: "i16" }));
     }
 
     #[test]
@@ -349,9 +339,6 @@ mod tests {
             NetworkTick::type_text(),
             <[Option<u8>; 4]>::type_text(),
         ];
-        assert_eq!(
-            texts.join(" "),
-            "bool u8 u16 u32 u64 i8 i16 i32 i64 f32 f64 vec2 vec3 quat tick [option<u8>;4]"
-        );
+        assert_eq!(texts.join(" "), "bool u8 u16 u32 u64 i8 i16 i32 i64 f32 f64 vec2 vec3 quat tick [option<u8>;4]");
     }
 }

@@ -9,8 +9,7 @@ use ghostline_wire::{BitReader, BitWriter, DecodeError};
 
 use crate::rpc::RpcField;
 
-/// Largest capacity of a [`FixedString`], in bytes. Two of them still fit into the payload of an RPC (8,191 bytes),
-/// almost.
+/// Largest capacity of a [`FixedString`], in bytes: half of what an RPC carries.
 pub const MAX_FIXED_STRING_BYTES: usize = 4096;
 
 /// UTF-8 text of at most `N` bytes (1 … [`MAX_FIXED_STRING_BYTES`]), stored in place, so that what holds it can be
@@ -45,27 +44,18 @@ impl<const N: usize> FixedString<N> {
 
     /// The text; if it is longer than `N` bytes, as many whole characters from its beginning as fit.
     pub fn new(text: &str) -> Self {
-        let kept = text
-            .get(..text.floor_char_boundary(Self::CAPACITY))
-            .unwrap_or_default()
-            .as_bytes();
+        let kept = text.get(..text.floor_char_boundary(Self::CAPACITY)).unwrap_or_default().as_bytes();
         let mut bytes = [0; N];
         for (byte, kept) in bytes.iter_mut().zip(kept) {
             *byte = *kept;
         }
-        Self {
-            bytes,
-            len: kept.len(),
-        }
+        Self { bytes, len: kept.len() }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         // Checked again because code without `unsafe` can't skip it; it is fast, and never fails.
-        self.bytes
-            .get(..self.len)
-            .and_then(|bytes| str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        self.bytes.get(..self.len).and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -152,17 +142,11 @@ impl<const N: usize> RpcField for FixedString<N> {
         let limit = Self::CAPACITY as u32;
         let mut bytes = [0; N];
         let len = got as usize;
-        let too_long = DecodeError::LimitExceeded {
-            what: "bytes of a fixed string",
-            limit,
-            got,
-        };
+        let too_long = DecodeError::LimitExceeded { what: "bytes of a fixed string", limit, got };
         let text = bytes.get_mut(..len).ok_or(too_long)?;
         input.read_bytes_into(text)?;
         if str::from_utf8(text).is_err() {
-            return Err(DecodeError::BadValue {
-                what: "fixed string: not UTF-8",
-            });
+            return Err(DecodeError::BadValue { what: "fixed string: not UTF-8" });
         }
         Ok(Self { bytes, len })
     }
@@ -226,30 +210,21 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_rejected() {
-        let too_long = DecodeError::LimitExceeded {
-            what: "bytes of a fixed string",
-            limit: 3,
-            got: 4,
-        };
+        let too_long = DecodeError::LimitExceeded { what: "bytes of a fixed string", limit: 3, got: 4 };
         assert_eq!(decode::<3>(&written(4, b"abcd")), Err(too_long));
         assert!(decode::<3>(&written(u32::MAX, b"")).is_err());
     }
 
     #[test]
     fn what_is_cut_off_is_rejected() {
-        assert_eq!(
-            decode::<8>(&written(5, b"ab")),
-            Err(DecodeError::UnexpectedEnd)
-        );
+        assert_eq!(decode::<8>(&written(5, b"ab")), Err(DecodeError::UnexpectedEnd));
     }
 
     #[test]
     fn what_is_not_text_is_rejected() {
         assert_eq!(
             decode::<8>(&written(2, &[b'a', 0xFF])),
-            Err(DecodeError::BadValue {
-                what: "fixed string: not UTF-8"
-            })
+            Err(DecodeError::BadValue { what: "fixed string: not UTF-8" })
         );
     }
 
