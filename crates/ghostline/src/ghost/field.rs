@@ -258,7 +258,8 @@ fn lerp(from: f32, to: f32, factor: f32) -> f32 {
         Blending::From => from,
         Blending::To => to,
         Blending::Between => {
-            // In this form a value that does not change stays exactly as it is, whatever the factor.
+            // In this form a value that does not change stays exactly as it is, whatever the factor. A factor that is
+            // not a number makes a value that is none.
             let value = from + (to - from) * factor;
             match (value.is_finite(), factor >= 1.0) {
                 (true, _) => value,
@@ -308,7 +309,7 @@ enum Blending {
 }
 
 fn blending(factor: f32) -> Blending {
-    if factor.is_nan() || factor <= 0.0 {
+    if factor <= 0.0 {
         Blending::From
     } else if factor == 1.0 {
         Blending::To
@@ -436,7 +437,9 @@ mod tests {
             let _ = Vec3::blend(&from, &to, 0, factor);
             let _ = Quat::blend(&from, &to, 0, factor);
             let _ = <Vec3 as GhostField>::distance(&from, &to, 0);
-            prop_assert!(Quat::distance(&from, &to, 0) >= 0.0);
+            let distance = Quat::distance(&from, &to, 0);
+            prop_assert!(distance == f32::INFINITY || (0.0..=1.0).contains(&distance));
+            prop_assert!((0.0..=1.0).contains(&Quat::distance(&from, &to, 1)));
         }
 
         #[test]
@@ -511,6 +514,7 @@ mod tests {
         assert_eq!(blend(1.0f32, f32::NAN, 0.5), 1.0);
         assert_eq!(blend(f32::MIN, f32::MAX, 0.5), f32::MIN);
         assert_eq!(blend(f32::MIN, f32::MAX, 2.0), f32::MAX);
+        assert_eq!(blend(1.0f32, 2.0, f32::INFINITY), 2.0);
     }
 
     #[test]
@@ -519,6 +523,12 @@ mod tests {
         assert_near_up_to_sign(blend(turn(0.0), -turn(FRAC_PI_2), 0.5), turn(FRAC_PI_2 / 2.0));
         assert_near_up_to_sign(blend(turn(1.0), -turn(1.0), 0.5), turn(1.0));
         assert_near_up_to_sign(blend(turn(0.0), turn(FRAC_PI_2), 1.5), turn(FRAC_PI_2 * 1.5));
+    }
+
+    #[test]
+    fn a_rotation_with_a_factor_that_is_no_number_is_held() {
+        assert_eq!(blend(turn(0.0), turn(1.0), f32::NAN), turn(0.0));
+        assert_eq!(blend(turn(0.0), turn(1.0), f32::INFINITY), turn(1.0));
     }
 
     #[test]
