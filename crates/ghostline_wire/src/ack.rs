@@ -299,3 +299,130 @@ fn shifted(mask: [u64; 4], steps: u32) -> [u64; 4] {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(sequences: &[u16]) -> ReceivedPackets {
+        let mut packets = ReceivedPackets::new();
+        for sequence in sequences {
+            packets.receive(PacketSequence(*sequence));
+        }
+        packets
+    }
+
+    fn round_trip(acks: SnapshotAcks) -> (SnapshotAcks, usize) {
+        let mut out = BitWriter::new();
+        acks.encode(&mut out);
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        let decoded = SnapshotAcks::decode(&mut input).unwrap();
+        assert!(input.is_empty());
+        (decoded, out.bit_len())
+    }
+
+    #[test]
+    fn numbers_and_epochs_are_compared_across_the_wrap() {
+        assert_eq!(PacketSequence(2).since(PacketSequence(65_534)), 4);
+        assert!(PacketSequence(2).is_newer_than(PacketSequence(65_534)));
+        assert!(!PacketSequence(2).is_newer_than(PacketSequence(2)));
+        assert_eq!(PacketSequence(65_535).next(), PacketSequence(0));
+        assert!(Epoch(0).is_newer_than(Epoch(255)));
+        assert!(!Epoch(255).is_newer_than(Epoch(0)) && !Epoch(7).is_newer_than(Epoch(7)));
+        assert_eq!(Epoch(255).next(), Epoch(0));
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_the_first_packet() {
+        let mut packets = received(&[]);
+        assert_eq!(packets.acks(), None);
+        packets.receive(PacketSequence(0));
+        assert!(packets.acks().is_some());
+        packets.clear();
+        assert_eq!(packets, ReceivedPackets::new());
+    }
+
+    #[test]
+    fn a_packet_is_new_late_duplicate_or_too_old() {
+        let mut packets = ReceivedPackets::new();
+        let mut receive = |sequence| packets.receive(PacketSequence(sequence));
+        assert_eq!(receive(10), Reception::New);
+        assert_eq!(receive(10), Reception::Duplicate);
+        assert_eq!(receive(12), Reception::New);
+        assert_eq!(receive(11), Reception::Late);
+        assert_eq!(receive(11), Reception::Duplicate);
+        assert_eq!(receive(0), Reception::Late, "the epoch began with 0");
+        assert_eq!(receive(65_535), Reception::TooOld, "no packet of this epoch");
+        assert_eq!(receive(300), Reception::New);
+        assert_eq!(receive(44), Reception::TooOld, "256 packets ago");
+        assert_eq!(receive(45), Reception::Late, "255 packets ago");
+    }
+
+    #[test]
+    fn acks_reach_back_to_the_begin_of_the_epoch_and_no_further() {
+        let acks = received(&[3, 1]).acks().unwrap();
+        let told: Vec<(u16, bool)> = acks.iter().map(|(sequence, received)| (sequence.0, received)).collect();
+        assert_eq!(told, [(3, true), (2, false), (1, true), (0, false)]);
+        assert_eq!(acks.received(PacketSequence(2)), Some(false));
+        assert_eq!(acks.received(PacketSequence(1)), Some(true));
+        assert_eq!(acks.received(PacketSequence(65_535)), None);
+        assert_eq!(acks.received(PacketSequence(4)), None);
+    }
+
+    #[test]
+    fn the_window_holds_256_packets_across_the_wrap() {
+        let mut packets = ReceivedPackets::new();
+        for sequence in 0..=65_535u16 {
+            packets.receive(PacketSequence(sequence));
+        }
+        packets.receive(PacketSequence(99));
+        let acks = packets.acks().unwrap();
+        assert_eq!((acks.newest, acks.count()), (PacketSequence(99), 256));
+        assert_eq!(acks.received(PacketSequence(98)), Some(false));
+        assert_eq!(acks.received(PacketSequence(65_535)), Some(true));
+        assert_eq!(acks.iter().filter(|(_, received)| *received).count(), 1 + 156);
+    }
+
+    #[test]
+    fn the_writer_picks_the_smaller_form() {
+        // All 256 received: one run, 16 + 1 + 2 + 13 bits.
+        let all = received(&Vec::from_iter(0..256));
+        assert_eq!(round_trip(all.acks().unwrap()), (all.acks().unwrap(), 32));
+        // Every second one: runs would take two bits for each packet.
+        let half = received(&Vec::from_iter((0..256).step_by(2)));
+        let (decoded, bits) = round_trip(half.acks().unwrap());
+        assert_eq!(decoded, half.acks().unwrap());
+        assert_eq!(bits, 16 + 1 + 13 + 255);
+    }
+
+    #[test]
+    fn an_ack_block_that_adds_up_to_more_than_the_window_is_malformed() {
+        let mut out = BitWriter::new();
+        out.write_u16(9);
+        out.write_bool(false);
+        out.write_packed(1);
+        out.write_packed(254);
+        let runs = out.bit_len();
+        let decode = |out: &BitWriter| SnapshotAcks::decode(&mut BitReader::new(out.as_bytes()));
+        out.write_packed(0);
+        assert_eq!(decode(&out).map(|acks| acks.count()), Ok(256));
+        out.truncate(runs);
+        out.write_packed(1);
+        let what = "acknowledged packets";
+        assert_eq!(decode(&out), Err(DecodeError::LimitExceeded { what, limit: 256, got: 257 }));
+        out.truncate(runs);
+        out.write_packed(u32::MAX);
+        assert!(matches!(decode(&out), Err(DecodeError::LimitExceeded { got: u32::MAX, .. })));
+    }
+
+    #[test]
+    fn a_mask_that_denies_its_own_newest_packet_is_malformed() {
+        let mut out = BitWriter::new();
+        out.write_u16(9);
+        out.write_bool(true);
+        out.write_packed(7);
+        out.write_bits(0b1111_1110, 8);
+        let decoded = SnapshotAcks::decode(&mut BitReader::new(out.as_bytes()));
+        assert_eq!(decoded, Err(DecodeError::BadValue { what: "newest acknowledged packet" }));
+    }
+}

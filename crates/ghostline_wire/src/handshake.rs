@@ -154,3 +154,51 @@ impl ConnectionApproved {
         Ok(Self { network_id: input.read_packed()?, tick_rate: TickRateBlock::decode(input)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_takes_24_bytes_and_comes_back() {
+        let version =
+            ProtocolVersion { wire: 1, game: u32::MAX, rpc_collection: 2, component_collection: u64::MAX - 1 };
+        let mut out = BitWriter::new();
+        version.encode(&mut out);
+        assert_eq!(out.bit_len(), 24 * 8);
+        let mut input = BitReader::new(out.as_bytes());
+        assert_eq!(ProtocolVersion::decode(&mut input), Ok(version));
+        assert!(input.is_empty());
+        let cut = ProtocolVersion::decode(&mut BitReader::new(&out.as_bytes()[..23]));
+        assert_eq!(cut, Err(DecodeError::UnexpectedEnd));
+    }
+
+    #[test]
+    fn default_rates_cost_two_bits_each() {
+        let mut out = BitWriter::new();
+        TickRateBlock::default().encode(&mut out);
+        assert_eq!((out.bit_len(), out.as_bytes()), (12, &[0, 0][..]));
+    }
+
+    #[test]
+    fn any_rates_come_back() {
+        for rate in [i32::MIN, -1, 0, 30, i32::MAX] {
+            let approved = ConnectionApproved {
+                network_id: 77,
+                tick_rate: TickRateBlock {
+                    simulation_tick_rate: rate,
+                    network_tick_rate: rate.wrapping_add(1),
+                    max_simulation_step_batch_size: rate.wrapping_add(2),
+                    max_simulation_steps_per_frame: rate.wrapping_add(3),
+                    predicted_fixed_step_simulation_tick_ratio: rate.wrapping_add(4),
+                    handshake_approval_timeout_ms: rate.cast_unsigned(),
+                },
+            };
+            let mut out = BitWriter::new();
+            approved.encode(&mut out);
+            let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+            assert_eq!(ConnectionApproved::decode(&mut input), Ok(approved));
+            assert!(input.is_empty());
+        }
+    }
+}

@@ -152,3 +152,96 @@ fn decode_field(field: &FieldLayout, lanes: &mut [u32], input: &mut BitReader<'_
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{ComponentSchema, FieldKind, FieldSchema, Smoothing};
+
+    fn field(kind: FieldKind, quantization: u32) -> FieldSchema {
+        FieldSchema { name: "f".into(), kind, quantization, smoothing: Smoothing::Clamp, max_smoothing_distance: None }
+    }
+
+    fn layout(components: &[&[FieldSchema]]) -> RowLayout {
+        let schemas: Vec<ComponentSchema> =
+            components.iter().map(|fields| ComponentSchema { name: "C".into(), fields: fields.to_vec() }).collect();
+        RowLayout::new(&schemas)
+    }
+
+    fn encode(layout: &RowLayout, row: &[u32], base: Option<&[u32]>) -> BitWriter {
+        let mut out = BitWriter::new();
+        encode_row(layout, row, base, &mut out);
+        let mut decoded = vec![0xAAAA_AAAA; layout.lanes()];
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        assert_eq!(decode_row(layout, base, &mut decoded, &mut input), Ok(()));
+        assert_eq!(decoded, row);
+        assert!(input.is_empty());
+        out
+    }
+
+    #[test]
+    fn an_unchanged_component_costs_one_bit() {
+        let layout = layout(&[&[field(FieldKind::Vec3, 100)], &[field(FieldKind::I32, 0)]]);
+        let base = [1, 2, 3, 4];
+        assert_eq!(encode(&layout, &base, Some(&base)).bit_len(), 2);
+        // 1, 1 with a zig-zag of 2 (4 bits) and two zeros (2 bits each); 0.
+        assert_eq!(encode(&layout, &[2, 2, 3, 4], Some(&base)).bit_len(), 1 + 4 + 2 + 2 + 1);
+    }
+
+    #[test]
+    fn an_unchanged_field_costs_one_bit() {
+        let layout = layout(&[&[field(FieldKind::U8, 0), field(FieldKind::F32, 0), field(FieldKind::Bool, 0)]]);
+        let base = [7, 1.5f32.to_bits(), 1];
+        assert_eq!(encode(&layout, &base, Some(&base)).as_bytes(), [0]);
+        let changed = encode(&layout, &[7, 1.5f32.to_bits(), 0], Some(&base));
+        assert_eq!((changed.bit_len(), changed.as_bytes()), (4, &[0b0100][..]));
+        let float = encode(&layout, &[7, 0.0f32.to_bits(), 1], Some(&base));
+        assert_eq!(float.bit_len(), 1 + 1 + 32 + 1);
+    }
+
+    #[test]
+    fn a_lone_field_of_a_lone_component_has_no_flags() {
+        let layout = layout(&[&[field(FieldKind::Bool, 0)]]);
+        assert_eq!(encode(&layout, &[1], None).bit_len(), 1);
+        assert_eq!(encode(&layout, &[0], Some(&[0])).bit_len(), 1);
+    }
+
+    #[test]
+    fn components_without_fields_are_told_apart_too() {
+        let with_fields = layout(&[&[], &[field(FieldKind::U64, 0)], &[]]);
+        assert_eq!(encode(&with_fields, &[0, 0], None).bit_len(), 3);
+        encode(&with_fields, &[u32::MAX, 1], Some(&[0, 9]));
+        assert_eq!(encode(&layout(&[]), &[], None).bit_len(), 0);
+        assert_eq!(encode(&layout(&[&[]]), &[], None).bit_len(), 0);
+    }
+
+    #[test]
+    fn floats_keep_every_bit() {
+        let layout = layout(&[&[field(FieldKind::Quat, 0)]]);
+        let row = [f32::NAN.to_bits() | 1, (-0.0f32).to_bits(), f32::INFINITY.to_bits(), 1];
+        encode(&layout, &row, Some(&[0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_refused() {
+        let layout = layout(&[&[field(FieldKind::Vec2, 1)]]);
+        let bytes = [0xFF; 16];
+        let refused = Err(DecodeError::BadValue { what: "row length" });
+        for (base, lanes) in [(None, 1), (None, 3), (Some(&[0, 0, 0][..]), 2), (Some(&[][..]), 2)] {
+            let mut row = vec![5; lanes];
+            assert_eq!(decode_row(&layout, base, &mut row, &mut BitReader::new(&bytes)), refused);
+            assert_eq!(row, vec![5; lanes]);
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_cut_off_is_an_error_at_every_bit() {
+        let layout = layout(&[&[field(FieldKind::Vec3, 10)], &[field(FieldKind::F32, 0), field(FieldKind::Bool, 0)]]);
+        let out = encode(&layout, &[1000, 2, 3, 4, 1], None);
+        for bits in 0..out.bit_len() {
+            let mut input = BitReader::with_bits(out.as_bytes(), bits);
+            let result = decode_row(&layout, None, &mut [0; 5], &mut input);
+            assert_eq!(result, Err(DecodeError::UnexpectedEnd), "{bits} bits");
+        }
+    }
+}

@@ -129,3 +129,68 @@ fn split_frame(bytes: &[u8]) -> Result<(RpcFrame<'_>, &[u8]), DecodeError> {
     let frame = RpcFrame { type_index: u16::from_le_bytes([type_low, type_high]), payload_bits, payload };
     Ok((frame, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(payloads: &[(u16, &[u8], usize)]) -> Vec<u8> {
+        let mut out = vec![9, 9, 9];
+        begin_packet(&mut out);
+        for (type_index, payload, bits) in payloads {
+            push_frame(&mut out, *type_index, payload, *bits).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn frames_come_back_in_order() {
+        let out = packet(&[(16, &[1, 2, 3], 24), (0, &[], 0), (17, &[0xFF, 0xFF], 11)]);
+        assert_eq!(out[0], 2);
+        let read: Vec<RpcFrame<'_>> = frames(&out[1..]).unwrap().collect();
+        assert_eq!(
+            read,
+            [
+                RpcFrame { type_index: 16, payload_bits: 24, payload: &[1, 2, 3] },
+                RpcFrame { type_index: 0, payload_bits: 0, payload: &[] },
+                RpcFrame { type_index: 17, payload_bits: 11, payload: &[0xFF, 0x07] },
+            ]
+        );
+        assert_eq!(read[2].reader().remaining_bits(), 11);
+    }
+
+    #[test]
+    fn a_packet_without_frames_is_valid() {
+        assert_eq!(frames(&packet(&[])[1..]).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_largest_payload_passes_and_one_byte_more_does_not() {
+        let payload = vec![0xAB; MAX_RPC_PAYLOAD_BYTES + 1];
+        let mut out = packet(&[(16, &payload[1..], MAX_PAYLOAD_BITS)]);
+        assert_eq!(frames(&out[1..]).unwrap().next().unwrap().payload, &payload[1..]);
+        let before = out.clone();
+        for bits in [MAX_PAYLOAD_BITS + 1, MAX_PAYLOAD_BITS + 8] {
+            let error = push_frame(&mut out, 16, &payload, bits).unwrap_err();
+            assert_eq!(error, FrameTooLarge { bytes: 8_192, limit: 8_191 });
+        }
+        assert_eq!(out, before, "nothing was written");
+        assert_eq!(frames(&[0, 0, 0xFF, 0xFF]).unwrap_err(), {
+            let what = "bits of an RPC payload";
+            DecodeError::LimitExceeded { what, limit: 65_528, got: 65_535 }
+        });
+    }
+
+    #[test]
+    fn one_bad_frame_refuses_the_whole_packet() {
+        let out = packet(&[(16, &[1], 8), (17, &[0b0000_0111], 3)]);
+        for cut in 2..out.len() {
+            // After the first frame, the packet ends well.
+            let expected = if cut == 6 { Ok(1) } else { Err(DecodeError::UnexpectedEnd) };
+            assert_eq!(frames(&out[1..cut]).map(Iterator::count), expected, "{cut} bytes");
+        }
+        let mut dirty = out;
+        *dirty.last_mut().unwrap() = 0b0000_1111;
+        assert_eq!(frames(&dirty[1..]).map(Iterator::count), Err(DecodeError::BadPadding));
+    }
+}

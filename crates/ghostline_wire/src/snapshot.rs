@@ -395,3 +395,266 @@ pub fn read_ghost_body(input: &mut BitReader<'_>, previous_age: &mut Option<u32>
 fn check_age(age: u32, what: &'static str) -> Result<u32, DecodeError> {
     if age <= NetworkTick::MAX_INDEX { Ok(age) } else { Err(DecodeError::BadValue { what }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(
+        write: impl FnOnce(&mut BitWriter),
+        read: impl FnOnce(&mut BitReader<'_>) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let mut out = BitWriter::new();
+        write(&mut out);
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        let result = read(&mut input);
+        assert!(result.is_err() || input.is_empty(), "everything was read");
+        result
+    }
+
+    fn header() -> SnapshotHeader {
+        SnapshotHeader {
+            sequence: PacketSequence(65_535),
+            epoch: Epoch(3),
+            server_tick: NetworkTick::new(1_000),
+            batch_length: 4,
+            local_time_ms: 12_345,
+            return_time_ms: Some(54_321),
+            command_age: -384,
+            relevant_ghosts: 10_000,
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back_after_its_kind() {
+        for header in [header(), SnapshotHeader { return_time_ms: None, batch_length: 16, ..header() }] {
+            let result = read(
+                |out| header.encode(out),
+                |input| {
+                    assert_eq!(input.read_u8(), Ok(MessageKind::Snapshot.byte()));
+                    SnapshotHeader::decode(input)
+                },
+            );
+            assert_eq!(result, Ok(header));
+        }
+    }
+
+    #[test]
+    fn a_batch_beyond_the_bound_is_malformed() {
+        let result = read(
+            |out| {
+                out.write_bits(0, 24);
+                out.write_tick(NetworkTick::new(1));
+                out.write_packed(16);
+            },
+            SnapshotHeader::decode,
+        );
+        assert_eq!(result, Err(DecodeError::LimitExceeded { what: "batch length", limit: 16, got: 17 }));
+    }
+
+    #[test]
+    fn prefabs_come_back_with_their_first_index() {
+        let entries = [PrefabEntry { type_id: 1, schema_hash: u64::MAX }, PrefabEntry { type_id: 2, schema_hash: 3 }];
+        let mut into = vec![entries[0]; 5];
+        assert_eq!(read(|out| write_prefabs(out, 77, &entries), |input| read_prefabs(input, &mut into)), Ok(77));
+        assert_eq!(into, entries);
+        assert_eq!(read(|out| write_prefabs(out, 77, &[]), |input| read_prefabs(input, &mut into)), Ok(0));
+        assert_eq!(into, []);
+    }
+
+    #[test]
+    fn more_prefabs_than_a_packet_takes_wait_for_the_next() {
+        let entries: Vec<PrefabEntry> = (0..40).map(|type_id| PrefabEntry { type_id, schema_hash: 0 }).collect();
+        let mut into = Vec::new();
+        assert_eq!(read(|out| write_prefabs(out, 0, &entries), |input| read_prefabs(input, &mut into)), Ok(0));
+        assert_eq!(into, entries[..32]);
+        let result = read(|out| out.write_packed(33), |input| read_prefabs(input, &mut into));
+        assert!(matches!(result, Err(DecodeError::LimitExceeded { limit: 32, got: 33, .. })));
+        let beyond = |first| {
+            let one = entries[0];
+            move |out: &mut BitWriter| write_prefabs(out, first, &[one])
+        };
+        assert_eq!(read(beyond(4_095), |input| read_prefabs(input, &mut into)), Ok(4_095));
+        for first in [4_096, u32::MAX] {
+            let result = read(beyond(first), |input| read_prefabs(input, &mut into));
+            assert!(matches!(result, Err(DecodeError::LimitExceeded { limit: 4_096, .. })));
+        }
+    }
+
+    #[test]
+    fn despawns_come_back_in_any_order() {
+        let entries: Vec<DespawnEntry> = [1, 2, 70, 69, 4_194_304, 5]
+            .map(|ghost_id| DespawnEntry {
+                ghost_id,
+                reason: if ghost_id % 2 == 0 { DespawnReason::Destroyed } else { DespawnReason::NoLongerRelevant },
+            })
+            .to_vec();
+        let mut into = vec![entries[0]];
+        assert_eq!(read(|out| write_despawns(out, &entries), |input| read_despawns(input, &mut into)), Ok(()));
+        assert_eq!(into, entries);
+    }
+
+    #[test]
+    fn neighbours_are_despawned_for_four_bits_each() {
+        let entries: Vec<DespawnEntry> =
+            (1..=256).map(|ghost_id| DespawnEntry { ghost_id, reason: DespawnReason::Destroyed }).collect();
+        let mut out = BitWriter::new();
+        write_despawns(&mut out, &entries);
+        assert_eq!(out.bit_len(), packed_bits(256) as usize + 256 * 4);
+    }
+
+    #[test]
+    fn a_despawn_of_nobody_or_of_a_ghost_that_cannot_be_is_malformed() {
+        let one = |ghost_id: u32, reason| {
+            move |out: &mut BitWriter| {
+                out.write_packed(1);
+                out.write_delta(ghost_id, 1);
+                out.write_bits(reason, 2);
+            }
+        };
+        let mut into = Vec::new();
+        let mut decode = |ghost_id, reason| read(one(ghost_id, reason), |input| read_despawns(input, &mut into));
+        assert_eq!(decode(1, 1), Ok(()));
+        assert_eq!(decode(0, 0), Err(DecodeError::BadValue { what: "ghost id" }));
+        assert_eq!(decode(4_194_305, 0), {
+            Err(DecodeError::LimitExceeded { what: "ghost id", limit: 4_194_304, got: 4_194_305 })
+        });
+        for reason in [2, 3] {
+            assert_eq!(decode(1, reason), Err(DecodeError::BadValue { what: "despawn reason" }));
+        }
+        let result = read(|out| out.write_packed(257), |input| read_despawns(input, &mut into));
+        assert!(matches!(result, Err(DecodeError::LimitExceeded { limit: 256, got: 257, .. })));
+    }
+
+    #[test]
+    fn a_gap_tells_which_chunks_are_quiet() {
+        let gap = ChunkGap { skipped: 3, quiet: 10 };
+        assert_eq!(read(|out| gap.write(out), ChunkGap::read), Ok(gap));
+        assert_eq!(gap.quiet_chunks(5), Ok(8..18));
+        assert_eq!(gap.quiet_chunks(65_523), Ok(65_526..65_536));
+        for from in [65_524, u32::MAX] {
+            assert!(matches!(gap.quiet_chunks(from), Err(DecodeError::LimitExceeded { limit: 65_536, .. })));
+        }
+        let far = ChunkGap { skipped: 0, quiet: 65_537 };
+        assert!(matches!(read(|out| far.write(out), ChunkGap::read), Err(DecodeError::LimitExceeded { .. })));
+    }
+
+    fn chunk(width: u32, uncovered: u64, changed: u64) -> ChunkHeader {
+        ChunkHeader { type_index: 12, width, uncovered, changed }
+    }
+
+    #[test]
+    fn chunk_headers_come_back_at_every_width() {
+        for width in 1..=64 {
+            let all = slots_below(width);
+            for (uncovered, changed) in
+                [(0, 0), (0, all), (all, 0), (1, all & !1), (all & 0x5555_5555_5555_5555, 0), (0, 1 << (width - 1))]
+            {
+                let header = chunk(width, uncovered, changed);
+                assert_eq!(read(|out| header.encode(out), ChunkHeader::decode), Ok(header));
+            }
+        }
+    }
+
+    #[test]
+    fn few_changes_are_coded_as_gaps_and_many_as_a_mask() {
+        let bits = |header: ChunkHeader| {
+            let mut out = BitWriter::new();
+            header.encode(&mut out);
+            // Without type, width, coverage and form.
+            out.bit_len() - 7 - 6 - 1 - 1
+        };
+        assert_eq!(bits(chunk(64, 0, 1 << 63)), 3 + 10);
+        assert_eq!(bits(chunk(64, 0, u64::MAX)), 64);
+        assert_eq!(bits(chunk(64, 0, 0)), 2);
+        assert_eq!(bits(chunk(2, 0, 0b11)), 2, "the mask, if both are as large");
+    }
+
+    #[test]
+    fn a_changed_slot_must_be_covered_and_lie_within_the_width() {
+        let decode = |write: &dyn Fn(&mut BitWriter)| {
+            read(
+                |out| {
+                    out.write_packed(0);
+                    write(out);
+                },
+                ChunkHeader::decode,
+            )
+        };
+        let bad_slot = Err(DecodeError::BadValue { what: "changed slot" });
+        let overlap = decode(&|out| {
+            out.write_bits(3, 6);
+            out.write_bool(false);
+            out.write_bits(0b0100, 4);
+            out.write_bool(true);
+            out.write_bits(0b0110, 4);
+        });
+        assert_eq!(overlap, bad_slot);
+        for gap in [4, u32::MAX] {
+            let beyond = decode(&|out| {
+                out.write_bits(3, 6);
+                out.write_bits(0b01, 2);
+                out.write_packed(1);
+                out.write_packed(gap);
+            });
+            assert_eq!(beyond, bad_slot);
+        }
+        let too_many = decode(&|out| {
+            out.write_bits(3, 6);
+            out.write_bits(0b01, 2);
+            out.write_packed(5);
+        });
+        assert_eq!(too_many, Err(DecodeError::LimitExceeded { what: "changed slots", limit: 4, got: 5 }));
+        let unknown = read(|out| out.write_packed(4_096), ChunkHeader::decode);
+        assert_eq!(unknown, Err(DecodeError::LimitExceeded { what: "ghost type", limit: 4_095, got: 4_096 }));
+    }
+
+    #[test]
+    fn a_baseline_is_named_once_while_it_stays_the_same() {
+        let bodies = [
+            GhostBody::Delta { baseline_age: 6 },
+            GhostBody::Delta { baseline_age: 6 },
+            GhostBody::Absolute { spawn_age: 0 },
+            GhostBody::Delta { baseline_age: 6 },
+            GhostBody::Delta { baseline_age: 7 },
+        ];
+        let mut out = BitWriter::new();
+        let mut previous = None;
+        let sizes: Vec<usize> = bodies
+            .iter()
+            .map(|body| {
+                let before = out.bit_len();
+                write_ghost_body(&mut out, *body, &mut previous);
+                out.bit_len() - before
+            })
+            .collect();
+        assert_eq!(sizes, [7, 2, 3, 2, 7]);
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        let mut previous = None;
+        for body in bodies {
+            assert_eq!(read_ghost_body(&mut input, &mut previous), Ok(body));
+        }
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn an_age_that_no_tick_can_have_is_malformed() {
+        let decode = |bits: u32, age: Option<u32>| {
+            read(
+                |out| {
+                    out.write_bits(bits, if bits == 0 { 1 } else { 2 });
+                    if let Some(age) = age {
+                        out.write_packed(age);
+                    }
+                },
+                |input| read_ghost_body(input, &mut None),
+            )
+        };
+        let bad_baseline = Err(DecodeError::BadValue { what: "baseline age" });
+        assert_eq!(decode(0b11, None), bad_baseline, "the same as none");
+        assert_eq!(decode(0b01, Some(0)), bad_baseline);
+        assert_eq!(decode(0b01, Some(1 << 31)), bad_baseline);
+        assert_eq!(decode(0b01, Some((1 << 31) - 1)), Ok(GhostBody::Delta { baseline_age: (1 << 31) - 1 }));
+        assert_eq!(decode(0, Some(1 << 31)), Err(DecodeError::BadValue { what: "spawn age" }));
+    }
+}
