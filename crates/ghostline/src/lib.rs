@@ -1,14 +1,24 @@
 //! ghostline: server-authoritative netcode for games on Bevy's ECS.
 
+#![forbid(unsafe_code)]
+
 extern crate self as ghostline;
 
 pub mod command;
+pub mod connection;
 pub mod ghost;
+mod interpolation;
+pub mod prediction;
+pub mod prelude;
 pub mod rpc;
+pub mod schedule;
+pub mod snapshot;
+pub mod stats;
 pub mod time;
+pub mod world;
 
-pub use ghostline_wire as wire;
 pub use ghostline_transport as transport;
+pub use ghostline_wire as wire;
 
 #[doc(hidden)]
 #[path = "macro_support.rs"]

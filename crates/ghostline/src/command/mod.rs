@@ -1,7 +1,21 @@
-//! Commands: what players ask for, tick by tick.
+//! Commands: what players ask for, tick by tick. On a client sampled (`input`) into buffers and sent (`send`); on the server received
+//! (`receive`) into buffers; on both sides applied for every simulated tick (`input`).
 
+mod buffer;
 mod data;
+mod input;
 mod input_event;
+mod receive;
+mod registry;
+mod send;
 
+pub use buffer::{COMMAND_BUFFER_CAPACITY, CommandBuffer};
 pub use data::{CommandData, InputComponentData, InputField};
+pub(crate) use input::apply;
+pub use input::{gather, restore_for_gathering};
 pub use input_event::InputEvent;
+pub use receive::{MAX_COMMAND_PACKETS_PER_TICK, receive};
+pub use registry::CommandAppExt;
+pub(crate) use registry::{CommandRegistry, register_input};
+pub(crate) use send::CommandSender;
+pub use send::send;

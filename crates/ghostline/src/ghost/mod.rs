@@ -1,7 +1,22 @@
-//! Ghosts: what is replicated, and how its fields become lanes.
+//! Ghosts: what is replicated, how its fields become lanes, and who a ghost is.
 
+mod columns;
 mod component;
 mod field;
+mod identity;
+mod owner;
+mod prefab;
+mod registry;
+mod track;
+mod vtable;
 
+pub(crate) use columns::ColumnCollector;
 pub use component::GhostComponent;
 pub use field::GhostField;
+pub(crate) use identity::{GhostChanges, Slot};
+pub use identity::{GhostInstance, SpawnedGhostEntityMap};
+pub use owner::{AutoCommandTarget, GhostOwner, GhostOwnerIsLocal};
+pub use prefab::{GhostMode, GhostPrefab};
+pub use registry::{GhostAppExt, GhostError, GhostRegistry, SpawnGhostExt};
+pub(crate) use registry::{GhostType, insert_ghost_components};
+pub use track::{assign_ids, note_vanished};

@@ -31,10 +31,6 @@ impl GhostType {
         self.prefab.has_owner.then_some(0)
     }
 
-    pub(crate) fn lanes(&self) -> usize {
-        self.layout.lanes()
-    }
-
     /// Whether a client predicts a ghost of this type whose owner has this number.
     pub(crate) fn is_predicted(&self, is_own: bool) -> bool {
         match self.prefab.mode {

@@ -3,7 +3,7 @@
 
 use bevy_ecs::prelude::{Component, World};
 use bevy_ecs::world::EntityWorldMut;
-use ghostline_wire::{ComponentSchema, QuantiseStats};
+use ghostline_wire::ComponentSchema;
 
 use super::columns::{Column, ColumnCollector};
 use super::component::GhostComponent;
@@ -19,8 +19,6 @@ pub(crate) struct ComponentVtable {
     pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
     /// Inserts the default value if the entity lacks the component.
     pub insert_default: fn(&mut EntityWorldMut<'_>),
-    /// Writes the entity's value as lanes; false if it lacks the component.
-    pub write_lanes: fn(&EntityWorldMut<'_>, &mut [u32], &mut QuantiseStats) -> bool,
     /// Takes the ghost fields from a row, touching the component only if its value differs.
     pub read_lanes: fn(&mut EntityWorldMut<'_>, &[u32]),
     /// Shows a blend of two rows, touching the component only if its value differs.
@@ -38,13 +36,6 @@ impl ComponentVtable {
                 if !entity.contains::<C>() {
                     entity.insert(C::default());
                 }
-            },
-            write_lanes: |entity, lanes, stats| match entity.get::<C>() {
-                Some(component) => {
-                    component.write_lanes(lanes, stats);
-                    true
-                }
-                None => false,
             },
             read_lanes: |entity, lanes| change::<C>(entity, |component| component.read_lanes(lanes)),
             blend: |entity, from, to, factor| change::<C>(entity, |component| component.blend(from, to, factor)),

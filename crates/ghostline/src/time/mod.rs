@@ -17,6 +17,9 @@ mod sync;
 mod tick_point;
 mod tick_rate;
 
+#[cfg(test)]
+mod tests;
+
 pub use client_loop::{ClientFrame, ClientFrameInput, ClientLoop, TickJumpBack, in_process_frame_dt};
 pub use client_tick_rate::{ClientTickRate, PredictionLoopUpdateMode};
 pub use clock::LocalClock;

@@ -170,7 +170,12 @@ impl Running {
         let deviation_ms =
             if input.is_in_process { 0.0 } else { bounded(input.deviation_rtt_ms.into(), 0.0, f64::from(u16::MAX)) };
         let estimator = SnapshotEstimator::new(snapshot, input.now_ms, deviation_ms, input.rate);
-        let prediction = PredictionController::new(lead.predict_from(snapshot), snapshot);
+        let mut prediction = PredictionController::new(lead.predict_from(snapshot), snapshot);
+        if input.is_in_process {
+            // A snapshot comes in after the clocks were read, so this one is a frame old. Over a network the slack covers that; in
+            // process it would make the first commands late.
+            prediction.shift(TickSpan::from_duration(in_process_frame_dt(input.dt, input.rate), input.rate.step()));
+        }
         let interpolation = InterpolationController::new(&estimator, input.rate, input.client_rate);
         Self { estimator, prediction, interpolation }
     }

@@ -64,7 +64,7 @@ impl Lead {
 /// Prediction was put back by a hard reset of its clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "prediction was {ticks} ticks off and went back from tick {from} to {to}; usual causes: frames that take too long, an unstable \
+    "the predicted server tick jumped back by {ticks} ticks, from {from} to {to}; usual causes: frames that take too long, an unstable \
      network, an application that was paused in the background"
 )]
 pub struct PredictionRolledBack {
@@ -88,8 +88,7 @@ pub(super) struct PredictionStep {
 #[derive(Clone, Debug)]
 pub(super) struct PredictionController {
     target: TickPoint,
-    /// Ticks by which we ran ahead or stayed behind, by the snapshot that was the newest at the time (tick mod 64). What the server
-    /// reports is a round trip old, and these are not in it yet.
+    /// Ticks by which we ran ahead or stayed behind, by the snapshot that was the newest at the time (tick mod 64).
     corrections: [f64; Self::CORRECTION_SLOTS],
     newest_slot: NetworkTick,
 }
@@ -98,6 +97,10 @@ impl PredictionController {
     const CORRECTION_SLOTS: usize = 64;
     /// Errors up to this many ticks are corrected by the speed of the clock, larger ones by a reset.
     const RESET_TICKS: f64 = 10.0;
+    /// How far the feedback must agree, in ticks, when the round trip says that a reset is due. It lags behind and shows less.
+    const AGREEMENT_TICKS: f64 = 5.0;
+    /// Weight of the past in the server's average of the command age, per tick.
+    const SERVER_SMOOTHING: f64 = 7.0 / 8.0;
 
     pub(super) fn new(target: TickPoint, snapshot: NetworkTick) -> Self {
         Self { target, corrections: [0.0; Self::CORRECTION_SLOTS], newest_slot: snapshot }
@@ -125,28 +128,24 @@ impl PredictionController {
         if let Some(snapshot) = newest_snapshot {
             self.open_slot(snapshot);
         }
-        let late_by = command_age + f64::from(lead.slack) - self.recent_corrections(lead.rtt_ticks);
-        if late_by.abs() < Self::RESET_TICKS {
+        let late_by = command_age + f64::from(lead.slack) - self.unreported_corrections(lead.rtt_ticks);
+        if late_by.abs() < Self::AGREEMENT_TICKS {
             return self.run_at_speed(frame, late_by, client_rate);
         }
-        // The feedback is off the scale: go by the snapshots instead.
+        // Commands are far off: what do the snapshots and the round trip say?
         let wanted = lead.predict_from(estimate);
         let behind_by = wanted.since(self.target).minus(frame).to_f64();
-        if behind_by.abs() <= Self::RESET_TICKS {
-            return self.run_at_speed(frame, behind_by, client_rate);
+        let is_off_the_scale = late_by.abs() >= Self::RESET_TICKS;
+        let agrees = is_off_the_scale || late_by * behind_by > 0.0;
+        if behind_by.abs() > Self::RESET_TICKS && agrees {
+            return self.reset(wanted, behind_by);
         }
-        let (from, to) = (self.target.tick(), wanted.tick());
-        self.target = wanted;
-        self.corrections = [0.0; Self::CORRECTION_SLOTS];
-        let ticks = to.ticks_since(from);
-        let rolled_back = (ticks < 0).then_some(PredictionRolledBack { ticks, from, to });
-        PredictionStep { time_scale: 1.0, rolled_back }
+        self.run_at_speed(frame, if is_off_the_scale { behind_by } else { late_by }, client_rate)
     }
 
     fn run_at_speed(&mut self, frame: TickSpan, behind_by: f64, client_rate: &ClientTickRate) -> PredictionStep {
         let gain = f64::from(client_rate.command_age_correction_fraction);
-        let (slowest, fastest) =
-            (client_rate.prediction_time_scale_min.into(), client_rate.prediction_time_scale_max.into());
+        let (slowest, fastest) = (client_rate.prediction_time_scale_min.into(), client_rate.prediction_time_scale_max.into());
         let ticks = frame.to_f64();
         let time_scale = bounded(1.0 + gain * behind_by, slowest, fastest);
         // A long frame must not correct more than there is to correct.
@@ -154,6 +153,16 @@ impl PredictionController {
         self.target = self.target.moved_by(frame.plus(TickSpan::from_f64(correction)));
         self.corrections[slot(self.newest_slot)] += correction;
         PredictionStep { time_scale: if ticks > 0.0 { 1.0 + correction / ticks } else { 1.0 }, rolled_back: None }
+    }
+
+    /// The jump is a correction like any other: until the server reports its effect, the reports count as if it did.
+    fn reset(&mut self, wanted: TickPoint, behind_by: f64) -> PredictionStep {
+        let (from, to) = (self.target.tick(), wanted.tick());
+        self.target = wanted;
+        self.corrections[slot(self.newest_slot)] += behind_by;
+        let ticks = to.ticks_since(from);
+        let rolled_back = (ticks < 0).then_some(PredictionRolledBack { ticks, from, to });
+        PredictionStep { time_scale: 1.0, rolled_back }
     }
 
     /// Makes `snapshot` the newest slot and empties those between.
@@ -167,9 +176,18 @@ impl PredictionController {
         }
     }
 
-    fn recent_corrections(&self, rtt_ticks: u32) -> f64 {
-        let slots = rtt_ticks.min(Self::CORRECTION_SLOTS as u32);
-        (0..slots).map(|offset| self.corrections[slot(self.newest_slot.sub(offset))]).sum()
+    /// The part of our own corrections that the reported command age does not show yet. For a round trip it shows nothing of a
+    /// correction, then 1/8 of the rest with each tick, because the server reports a running average.
+    fn unreported_corrections(&self, rtt_ticks: u32) -> f64 {
+        let mut sum = 0.0;
+        let mut unreported = 1.0;
+        for offset in 0..Self::CORRECTION_SLOTS as u32 {
+            if offset >= rtt_ticks {
+                unreported *= Self::SERVER_SMOOTHING;
+            }
+            sum += self.corrections[slot(self.newest_slot.sub(offset))] * unreported;
+        }
+        sum
     }
 }
 
@@ -265,11 +283,13 @@ mod tests {
         let mut controller = PredictionController::new(TickPoint::at(tick(0)), tick(0));
         controller.corrections = [1.0; PredictionController::CORRECTION_SLOTS];
         controller.open_slot(tick(3));
-        assert_eq!(controller.recent_corrections(4), 1.0);
+        // Slots 1 to 3 are empty; all others are as old as the round trip, or older.
+        let expected: f64 = (0..61).map(|ticks| 0.875_f64.powi(ticks)).sum();
+        assert!((controller.unreported_corrections(4) - expected).abs() < 1e-9);
         controller.open_slot(tick(2));
         assert_eq!(controller.newest_slot, tick(3));
         controller.open_slot(tick(1000));
-        assert_eq!(controller.recent_corrections(u32::MAX), 0.0);
+        assert_eq!(controller.unreported_corrections(u32::MAX), 0.0);
     }
 
     #[test]
@@ -285,7 +305,7 @@ mod tests {
         assert_eq!((back.ticks, back.from, back.to), (-20, tick(138), tick(118)));
         assert!(
             back.to_string()
-                .starts_with("prediction was -20 ticks off and went back from tick 138 to 118; usual causes:")
+                .starts_with("the predicted server tick jumped back by -20 ticks, from 138 to 118; usual causes:")
         );
     }
 

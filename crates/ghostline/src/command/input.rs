@@ -1,0 +1,42 @@
+//! Input components and their hidden buffers: shown for sampling, taken into the buffer, and shown again for every simulated tick.
+
+use bevy_ecs::prelude::{Mut, World};
+use ghostline_wire::NetworkTick;
+
+use super::registry::CommandRegistry;
+use crate::connection::NetworkId;
+use crate::snapshot::local_network_id;
+use crate::time::NetworkTime;
+
+/// Before sampling: input components show the player's last sample, without its events, so that a game may change only what changed.
+pub fn restore_for_gathering(world: &mut World) {
+    with_target(world, |types, world, own, target| {
+        for ty in &mut types.types {
+            ty.ops.restore_for_gathering(world, own, target);
+        }
+    });
+}
+
+/// After sampling: input components go into their buffers, for the input target tick.
+pub fn gather(world: &mut World) {
+    with_target(world, |types, world, own, target| {
+        for ty in &mut types.types {
+            ty.ops.gather(world, own, target);
+        }
+    });
+}
+
+/// Before a simulated step: input components show the commands of this tick. `batch` ticks are merged in the step; their events are all in it.
+pub(crate) fn apply(world: &mut World, tick: NetworkTick, batch: u32) {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        for ty in &mut types.types {
+            ty.ops.apply(world, tick, batch);
+        }
+    });
+}
+
+fn with_target(world: &mut World, work: impl FnOnce(&mut CommandRegistry, &mut World, Option<NetworkId>, NetworkTick)) {
+    let Some(target) = world.resource::<NetworkTime>().input_target_tick() else { return };
+    let own = local_network_id(world);
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| work(&mut types, world, own, target));
+}

@@ -1,0 +1,221 @@
+//! The command types of a program, and the typed work on each: the rest of the module sees lanes and entities only.
+
+use bevy_app::App;
+use bevy_ecs::change_detection::DetectChangesMut;
+use bevy_ecs::prelude::{Component, Entity, QueryState, Resource, With, Without, World};
+use ghostline_wire::{ComponentSchema, DecodedBlock, NetworkTick, RowLayout};
+use std::marker::PhantomData;
+
+use super::buffer::{CommandBuffer, Stored};
+use super::data::{CommandData, InputComponentData};
+use crate::connection::NetworkId;
+use crate::ghost::GhostOwner;
+use crate::prediction::Frozen;
+use crate::world::WorldKind;
+
+/// Entries of a buffer as lanes, newest first.
+#[derive(Default)]
+pub(super) struct EntryScratch {
+    pub ticks: Vec<NetworkTick>,
+    pub lanes: Vec<u32>,
+}
+
+/// What became of the commands of a block.
+#[derive(Default, Clone, Copy)]
+pub(super) struct StoreCounts {
+    pub stored: u64,
+    pub repeated: u64,
+    pub late: u64,
+    pub refused: u64,
+}
+
+/// The typed work on one command type.
+pub(super) trait CommandOps: Send + Sync {
+    fn has_buffer(&self, world: &World, entity: Entity) -> bool;
+    /// The newest `count` commands up to `newest`, if the newest is not older than `oldest_of_interest`.
+    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch);
+    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts;
+    /// Inputs: the component shows what the buffer holds for `target`, without its events.
+    fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
+    /// Inputs: the component goes into the buffer at `target`.
+    fn gather(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
+    /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
+    fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
+}
+
+pub(super) struct CommandType {
+    pub schema: ComponentSchema,
+    pub hash: u64,
+    pub layout: RowLayout,
+    pub ops: Box<dyn CommandOps>,
+}
+
+/// The command types of a world, numbered by their hashes.
+#[derive(Resource, Default)]
+pub(crate) struct CommandRegistry {
+    pub(super) types: Vec<CommandType>,
+    frozen: bool,
+}
+
+impl CommandRegistry {
+    fn register(&mut self, schema: ComponentSchema, ops: Box<dyn CommandOps>) {
+        let hash = schema.hash();
+        if self.types.iter().any(|known| known.hash == hash) {
+            return;
+        }
+        if self.frozen {
+            tracing::error!(
+                "command `{}` was registered after the world's plugins were finished; register it while they are built",
+                schema.name
+            );
+            return;
+        }
+        let layout = RowLayout::new(std::slice::from_ref(&schema));
+        self.types.push(CommandType { schema, hash, layout, ops });
+    }
+
+    /// Numbers the types.
+    pub(crate) fn freeze(&mut self) {
+        self.types.sort_by_key(|ty| ty.hash);
+        self.frozen = true;
+    }
+
+    /// The hashes of all types, for the handshake.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.types.iter().map(|ty| ty.hash)
+    }
+
+    /// One line per type, for the log of a version mismatch.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = String> + '_ {
+        self.types.iter().map(|ty| format!("command {:016x} {}", ty.hash, ty.schema.canonical_text()))
+    }
+}
+
+/// Registering command types.
+pub trait CommandAppExt {
+    /// Makes `T` a command of this program, on every side alike. Input components of ghost prefabs are registered with the prefab.
+    fn register_command<T: CommandData>(&mut self) -> &mut Self;
+}
+
+impl CommandAppExt for App {
+    fn register_command<T: CommandData>(&mut self) -> &mut Self {
+        let ops = Box::new(BufferOps::<T>(PhantomData));
+        self.world_mut().get_resource_or_init::<CommandRegistry>().register(T::schema(), ops);
+        self
+    }
+}
+
+/// Makes the hidden command buffer of an input component known.
+pub(crate) fn register_input<I: InputComponentData + Component>(world: &mut World) {
+    let kind = crate::world::kind_of(world);
+    let ops = Box::new(InputOps::<I> { sampled: world.query(), driven: world.query_filtered(), kind });
+    world.get_resource_or_init::<CommandRegistry>().register(I::schema(), ops);
+}
+
+/// A command type whose buffers the game fills itself.
+struct BufferOps<T>(PhantomData<fn() -> T>);
+
+impl<T: CommandData> CommandOps for BufferOps<T> {
+    fn has_buffer(&self, world: &World, entity: Entity) -> bool {
+        world.get::<CommandBuffer<T>>(entity).is_some()
+    }
+
+    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch) {
+        into.ticks.clear();
+        into.lanes.clear();
+        let Some(buffer) = world.get::<CommandBuffer<T>>(entity) else { return };
+        let mut tick = newest;
+        while (into.ticks.len() as u32) < count
+            && let Some((found, data)) = buffer.get_at_tick(tick)
+        {
+            into.ticks.push(found);
+            let start = into.lanes.len();
+            into.lanes.resize(start + T::LANES, 0);
+            data.write_lanes(into.lanes.get_mut(start..).unwrap_or_default());
+            tick = found.prev();
+        }
+    }
+
+    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts {
+        let mut counts = StoreCounts::default();
+        let Some(mut buffer) = world.get_mut::<CommandBuffer<T>>(entity) else { return counts };
+        // Oldest first, so that of several late ones the newest stays.
+        for (index, &tick) in block.entries.iter().enumerate().rev() {
+            let lanes = block.lanes.get(index * T::LANES..(index + 1) * T::LANES).unwrap_or_default();
+            match buffer.store_received(tick, T::read_lanes(lanes), server_tick) {
+                Stored::InTime => counts.stored += 1,
+                Stored::Repeated => counts.repeated += 1,
+                Stored::Late => counts.late += 1,
+                Stored::TooFarAhead => counts.refused += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// An input component with its hidden command buffer.
+struct InputOps<I: InputComponentData + Component> {
+    /// Sampled on the side of the player.
+    sampled: QueryState<(Option<&'static GhostOwner>, &'static mut I, &'static mut CommandBuffer<I>)>,
+    /// Driven by the simulation.
+    driven: QueryState<(&'static CommandBuffer<I>, &'static mut I), (With<CommandBuffer<I>>, Without<Frozen>)>,
+    kind: WorldKind,
+}
+
+impl<I: InputComponentData + Component> InputOps<I> {
+    /// Whether the local player fills this entity's input. In a local world everything is the player's.
+    fn is_sampled(kind: WorldKind, owner: Option<&GhostOwner>, own: Option<NetworkId>) -> bool {
+        kind == WorldKind::Local || (own.is_some() && owner.map(|owner| owner.0) == own)
+    }
+}
+
+impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
+    fn has_buffer(&self, world: &World, entity: Entity) -> bool {
+        BufferOps::<I>(PhantomData).has_buffer(world, entity)
+    }
+
+    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch) {
+        BufferOps::<I>(PhantomData).read_entries(world, entity, newest, count, into);
+    }
+
+    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts {
+        BufferOps::<I>(PhantomData).store(world, entity, block, server_tick)
+    }
+
+    fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
+        for (owner, mut input, buffer) in self.sampled.iter_mut(world) {
+            if !Self::is_sampled(self.kind, owner, own) {
+                continue;
+            }
+            if let Some((_, newest)) = buffer.get_at_tick(target) {
+                let mut shown = newest.clone();
+                shown.subtract_events(newest);
+                input.set_if_neq(shown);
+            }
+        }
+    }
+
+    fn gather(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
+        for (owner, input, mut buffer) in self.sampled.iter_mut(world) {
+            if !Self::is_sampled(self.kind, owner, own) {
+                continue;
+            }
+            let mut command = input.clone();
+            if let Some((_, before)) = buffer.get_at_tick(target) {
+                command.add_events(before);
+            }
+            buffer.add(target, command);
+        }
+    }
+
+    fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
+        for (buffer, mut input) in self.driven.iter_mut(world) {
+            let Some((_, now)) = buffer.get_at_tick(tick) else { continue };
+            let mut shown = now.clone();
+            if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
+                shown.subtract_events(before);
+            }
+            input.set_if_neq(shown);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Interpolation: what a ghost shows at a point in time between the rows that a client holds.
+
+mod sample;
+
+pub(crate) use sample::{SampleTime, sample};

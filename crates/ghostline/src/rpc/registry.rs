@@ -1,0 +1,158 @@
+//! The RPCs that a program knows: registered while its plugins are built, frozen and numbered when they are finished.
+
+use bevy_app::App;
+use bevy_ecs::component::ComponentId;
+use bevy_ecs::prelude::{Entity, Resource, World};
+use bevy_platform::collections::HashMap;
+use ghostline_wire::{BitReader, BitWriter, DecodeError, collection_hash, fnv1a64, internal_rpc};
+use thiserror::Error;
+
+use super::data::RpcCommand;
+use super::receive::ReceiveRpcCommandRequest;
+use crate::world::kind_of;
+
+/// What a received RPC does when its turn comes: spawns its entity.
+pub(super) type SpawnRpc = Box<dyn FnOnce(&mut World, Entity) + Send + Sync>;
+
+/// One kind of RPC.
+pub(super) struct RpcEntry {
+    pub hash: u64,
+    pub text: String,
+    pub component: ComponentId,
+    /// Writes the payload of the RPC on an entity; false if it isn't there.
+    pub encode: fn(&World, Entity, &mut BitWriter) -> bool,
+    pub decode: fn(&mut BitReader<'_>) -> Result<SpawnRpc, DecodeError>,
+}
+
+/// The kinds of RPCs of a network world. A resource, there from the world's creation.
+#[derive(Resource, Default)]
+pub struct RpcCollection {
+    entries: Vec<RpcEntry>,
+    by_component: HashMap<ComponentId, usize>,
+    frozen: bool,
+}
+
+/// Why an RPC could not be registered.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterRpcError {
+    /// The collection is part of the handshake and frozen once the world runs.
+    #[error("RPC `{0}` was registered after the world's plugins were finished; register it while they are built")]
+    Frozen(String),
+    /// The same name and fields twice.
+    #[error("RPC `{0}` is registered twice, or two RPCs share their name and fields")]
+    Duplicate(String),
+    /// More kinds than a type index can name.
+    #[error("more than {limit} kinds of RPCs; `{name}` doesn't fit")]
+    TooMany {
+        /// The one that doesn't fit.
+        name: String,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// At most so many kinds of RPCs.
+pub const MAX_RPC_TYPES: usize = u16::MAX as usize - internal_rpc::FIRST_GAME_RPC as usize;
+
+impl RpcCollection {
+    fn register(&mut self, entry: RpcEntry) -> Result<(), RegisterRpcError> {
+        if self.frozen {
+            return Err(RegisterRpcError::Frozen(entry.text));
+        }
+        if self.entries.iter().any(|known| known.hash == entry.hash) {
+            return Err(RegisterRpcError::Duplicate(entry.text));
+        }
+        if self.entries.len() >= MAX_RPC_TYPES {
+            return Err(RegisterRpcError::TooMany { name: entry.text, limit: MAX_RPC_TYPES });
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Numbers the kinds by hash, and closes the collection.
+    pub(crate) fn freeze(&mut self) {
+        self.entries.sort_by_key(|entry| entry.hash);
+        self.by_component = self.entries.iter().enumerate().map(|(index, entry)| (entry.component, index)).collect();
+        self.frozen = true;
+    }
+
+    /// The hash that the handshake compares; independent of the order of registration.
+    pub(crate) fn hash(&self) -> u64 {
+        collection_hash(&mut self.entries.iter().map(|entry| entry.hash).collect::<Vec<u64>>())
+    }
+
+    /// One line per kind, for the log of a version mismatch.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = String> + '_ {
+        self.entries.iter().map(|entry| format!("rpc {:016x} {}", entry.hash, entry.text))
+    }
+
+    /// How many kinds there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the game registered none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn of_component(&self, component: ComponentId) -> Option<(u16, &RpcEntry)> {
+        let index = *self.by_component.get(&component)?;
+        let entry = self.entries.get(index)?;
+        Some((u16::try_from(index).ok()? + internal_rpc::FIRST_GAME_RPC, entry))
+    }
+
+    pub(super) fn of_index(&self, type_index: u16) -> Option<&RpcEntry> {
+        self.entries.get(usize::from(type_index.checked_sub(internal_rpc::FIRST_GAME_RPC)?))
+    }
+}
+
+/// Registering RPCs.
+pub trait RpcAppExt {
+    /// Makes `T` an RPC of this program: to be called on every side, in any order, while plugins are built. A mistake is logged as an error.
+    fn register_rpc<T: RpcCommand>(&mut self) -> &mut Self;
+
+    /// Like [`register_rpc`](Self::register_rpc), with the mistake as a value.
+    ///
+    /// # Errors
+    /// Too late, twice, or too many.
+    fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError>;
+}
+
+impl RpcAppExt for App {
+    fn register_rpc<T: RpcCommand>(&mut self) -> &mut Self {
+        if let Err(error) = self.try_register_rpc::<T>() {
+            tracing::error!("{error}");
+        }
+        self
+    }
+
+    fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
+        let world = self.world_mut();
+        if !kind_of(world).is_network() {
+            return Ok(());
+        }
+        let component = world.register_component::<T>();
+        let text = T::canonical_text();
+        let entry = RpcEntry {
+            hash: fnv1a64(text.as_bytes()),
+            text,
+            component,
+            encode: |world, entity, out| match world.get::<T>(entity) {
+                Some(rpc) => {
+                    rpc.encode(out);
+                    true
+                }
+                None => false,
+            },
+            decode: |input| {
+                let rpc = T::decode(input)?;
+                Ok(Box::new(move |world: &mut World, source| {
+                    world.spawn((rpc, ReceiveRpcCommandRequest { source_connection: source }));
+                }))
+            },
+        };
+        world.get_resource_or_init::<RpcCollection>().register(entry)
+    }
+}

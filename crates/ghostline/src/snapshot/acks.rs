@@ -1,0 +1,44 @@
+//! Server: what a client's command packet says about the snapshots it received.
+
+use bevy_ecs::prelude::{Entity, Mut, World};
+use ghostline_wire::CommandHeader;
+
+use super::connection::SnapshotSendState;
+use super::send::restart;
+use super::server::ServerSnapshots;
+use crate::connection::NetworkSnapshotAck;
+use crate::stats::NetworkStats;
+
+/// Takes in the acknowledgements of a command packet, and a request for a fresh start.
+pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHeader) {
+    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state)) else { return };
+    let mut bad_acks = 0;
+    let mut restarted = false;
+    let mut newest_tick = None;
+    // Of an epoch that is over an acknowledgement says nothing, and a request for a fresh start was met.
+    if header.epoch == state.epoch && state.in_game {
+        world.resource_scope(|_, mut snapshots: Mut<ServerSnapshots>| {
+            if header.fresh_start {
+                restart(&mut state, &mut snapshots);
+                restarted = true;
+            } else if let Some(acks) = &header.acks {
+                let mut released = Vec::new();
+                let outcome = state.acknowledge(&mut snapshots.store, acks.iter(), |slot| released.push(slot));
+                for slot in released {
+                    snapshots.released_by_one(slot);
+                }
+                bad_acks = outcome.bad;
+                newest_tick = outcome.newest_tick;
+            }
+        });
+    }
+    if let Some(mut slot) = world.get_mut::<SnapshotSendState>(entity) {
+        *slot = state;
+    }
+    if let (Some(tick), Some(mut ack)) = (newest_tick, world.get_mut::<NetworkSnapshotAck>(entity)) {
+        ack.last_received_snapshot_by_remote = Some(tick);
+    }
+    let mut stats = world.resource_mut::<NetworkStats>();
+    stats.bad_acks += u64::from(bad_acks);
+    stats.fresh_starts += u64::from(restarted);
+}

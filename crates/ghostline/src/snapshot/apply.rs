@@ -1,0 +1,68 @@
+//! Client: from the ghosts' history into components. The first place on the way up that touches ECS storage.
+
+use bevy_ecs::prelude::{Mut, World};
+use bevy_ecs::world::EntityWorldMut;
+use ghostline_wire::NetworkTick;
+
+use super::client::{ClientSnapshots, HeldGhost};
+use super::history::Coverage;
+use crate::ghost::{GhostRegistry, GhostType};
+use crate::interpolation::{SampleTime, sample};
+use crate::prediction;
+use crate::time::{ClientTickRate, NetworkTime};
+
+/// Interpolated ghosts show their point in time; predicted ones get the newest row to start from.
+pub fn apply(world: &mut World) {
+    let time = world.resource::<NetworkTime>();
+    let Some(tick) = time.interpolation_tick else { return };
+    let at = SampleTime { tick, fraction: time.interpolation_tick_fraction };
+    let max_extrapolation = world.resource::<ClientTickRate>().max_extrapolation_time_sim_ticks;
+    world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
+        world.resource_scope(|world, registry: Mut<GhostRegistry>| {
+            for chunk in snapshots.chunks.iter_mut().flatten() {
+                let Some(ty) = registry.get(chunk.ghost_type) else { continue };
+                for ghost in chunk.ghosts.iter_mut().flatten() {
+                    if !ghost.predicted {
+                        show_interpolated(world, ty, ghost, &chunk.coverage, at, max_extrapolation);
+                    }
+                }
+            }
+            let none = Coverage::default();
+            for dying in snapshots.dying.iter_mut().filter(|dying| !dying.ghost.predicted) {
+                if let Some(ty) = registry.get(dying.ghost.ghost_type) {
+                    show_interpolated(world, ty, &mut dying.ghost, &none, at, max_extrapolation);
+                }
+            }
+        });
+    });
+    prediction::restore(world);
+}
+
+fn show_interpolated(
+    world: &mut World,
+    ty: &GhostType,
+    ghost: &mut HeldGhost,
+    coverage: &Coverage,
+    at: SampleTime,
+    max_extrapolation: u32,
+) {
+    let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else { return };
+    let Some(shown) = sample(&ghost.history, coverage, ghost.slot.place(), at, max_extrapolation) else { return };
+    let (Some((from_tick, from)), Some((to_tick, to))) = (ghost.history.get(shown.from), ghost.history.get(shown.to)) else {
+        return;
+    };
+    let key: (NetworkTick, NetworkTick, u32) = (from_tick, to_tick, shown.factor.to_bits());
+    if ghost.shown == Some(key) {
+        return;
+    }
+    ghost.shown = Some(key);
+    blend(&mut entity, ty, from, to, shown.factor);
+}
+
+fn blend(entity: &mut EntityWorldMut<'_>, ty: &GhostType, from: &[u32], to: &[u32], factor: f32) {
+    for (vtable, lanes) in &ty.components {
+        if let (Some(from), Some(to)) = (from.get(lanes.clone()), to.get(lanes.clone())) {
+            (vtable.blend)(entity, from, to, factor);
+        }
+    }
+}

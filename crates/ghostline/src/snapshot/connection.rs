@@ -1,0 +1,358 @@
+//! What the server knows of one client: which ghosts it holds, the newest row of each that it acknowledged, which packets are
+//! under way. Flat arrays by slot; changed by `encode` (what is sent) and by `acks` (what arrived).
+
+use bevy_ecs::prelude::Component;
+use ghostline_wire::{DespawnReason, Epoch, NetworkTick, PacketSequence, limits};
+use std::collections::VecDeque;
+
+use super::store::{RowStore, bits};
+use crate::ghost::Slot;
+
+const SLOTS: usize = limits::CHUNK_SLOTS as usize;
+
+/// So many packets are remembered until their fate is known; the ack window is smaller, so none is forgotten while it can be acknowledged.
+pub(crate) const MAX_IN_FLIGHT_PACKETS: usize = 2 * limits::ACK_WINDOW as usize;
+
+/// A despawn travels in at most so many packets whose fate is unknown.
+pub(crate) const MAX_IN_FLIGHT_DESPAWNS: u8 = 2;
+
+/// What a client knows of one chunk.
+#[derive(Clone)]
+pub(crate) struct ChunkView {
+    /// Ghosts that were sent at least once.
+    pub known: u64,
+    /// Ghosts with an acknowledged row.
+    pub acked: u64,
+    /// The newest acknowledged tick of each.
+    pub acked_ticks: [Option<NetworkTick>; SLOTS],
+    /// Rows sent since, at most 255.
+    pub sends_since_ack: [u8; SLOTS],
+    /// The tick at which this chunk was last in a packet.
+    pub last_sent: Option<NetworkTick>,
+    /// The chunk's revision at which this client had everything.
+    pub settled_revision: Option<u64>,
+    /// Where to go on when not all of the chunk fitted.
+    pub resume: usize,
+}
+
+impl Default for ChunkView {
+    fn default() -> Self {
+        Self {
+            known: 0,
+            acked: 0,
+            acked_ticks: [None; SLOTS],
+            sends_since_ack: [0; SLOTS],
+            last_sent: None,
+            settled_revision: None,
+            resume: 0,
+        }
+    }
+}
+
+/// A packet that was sent, and what is known of its fate.
+#[derive(Default)]
+struct SentPacket {
+    sequence: PacketSequence,
+    tick: Option<NetworkTick>,
+    /// Something newer was acknowledged and this was not. It may still turn up.
+    lost: bool,
+    arrived: bool,
+    /// Rows of these ghosts were in it.
+    rows: Vec<(u32, u64)>,
+    despawns: Vec<Slot>,
+}
+
+/// A ghost that this client must be told is gone.
+struct PendingDespawn {
+    slot: Slot,
+    reason: DespawnReason,
+    in_flight: u8,
+}
+
+/// The server's side of the snapshots of one connection.
+#[derive(Component)]
+pub(crate) struct SnapshotSendState {
+    pub epoch: Epoch,
+    next_sequence: PacketSequence,
+    sent: VecDeque<SentPacket>,
+    spare: Vec<SentPacket>,
+    pub views: Vec<ChunkView>,
+    despawns: Vec<PendingDespawn>,
+    /// Whether the connection was in game when snapshots were last made.
+    pub in_game: bool,
+    /// Bytes that may still be sent; refilled each tick.
+    pub budget_bytes: f64,
+}
+
+impl Default for SnapshotSendState {
+    fn default() -> Self {
+        Self {
+            epoch: Epoch(0),
+            next_sequence: PacketSequence(0),
+            sent: VecDeque::new(),
+            spare: Vec::new(),
+            views: Vec::new(),
+            despawns: Vec::new(),
+            in_game: false,
+            budget_bytes: 0.0,
+        }
+    }
+}
+
+/// What an ack block changed.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AckOutcome {
+    /// The newest snapshot tick acknowledged by it.
+    pub newest_tick: Option<NetworkTick>,
+    /// Acknowledgements of packets that were never sent.
+    pub bad: u32,
+}
+
+impl SnapshotSendState {
+    /// The view of a chunk, made at its first use.
+    pub(crate) fn view_mut(&mut self, chunk: usize) -> &mut ChunkView {
+        if self.views.len() <= chunk {
+            self.views.resize_with(chunk + 1, ChunkView::default);
+        }
+        &mut self.views[chunk]
+    }
+
+    /// Forgets everything about the client: it starts anew, in a new epoch.
+    pub(crate) fn begin_epoch(&mut self, store: &mut RowStore, on_released: impl FnMut(Slot)) {
+        self.release(store, on_released);
+        self.epoch = self.epoch.next();
+        self.next_sequence = PacketSequence(0);
+    }
+
+    /// Lets go of every row that was kept for this client, and of every slot that waited for it.
+    pub(crate) fn release(&mut self, store: &mut RowStore, mut on_released: impl FnMut(Slot)) {
+        for (index, view) in self.views.iter().enumerate() {
+            if let Some(chunk) = store.chunks.get_mut(index) {
+                for place in bits(view.acked) {
+                    if let Some(tick) = view.acked_ticks[place] {
+                        chunk.unpin(tick);
+                    }
+                }
+            }
+        }
+        self.views.clear();
+        self.sent.clear();
+        for despawn in self.despawns.drain(..) {
+            on_released(despawn.slot);
+        }
+    }
+
+    /// A ghost is gone. True: this client may hold it and has to be told; the slot waits for that.
+    pub(crate) fn despawn(&mut self, store: &mut RowStore, slot: Slot, reason: DespawnReason) -> bool {
+        let Some(view) = self.views.get_mut(slot.chunk()) else { return false };
+        let known = view.known & slot.bit() != 0;
+        if view.acked & slot.bit() != 0
+            && let (Some(chunk), Some(tick)) = (store.chunks.get_mut(slot.chunk()), view.acked_ticks[slot.place()].take())
+        {
+            chunk.unpin(tick);
+        }
+        view.known &= !slot.bit();
+        view.acked &= !slot.bit();
+        if known {
+            self.despawns.push(PendingDespawn { slot, reason, in_flight: 0 });
+        }
+        known
+    }
+
+    /// Despawns that may go into the next packet.
+    pub(crate) fn due_despawns(&self) -> impl Iterator<Item = (Slot, DespawnReason)> + '_ {
+        self.despawns
+            .iter()
+            .filter(|despawn| despawn.in_flight < MAX_IN_FLIGHT_DESPAWNS)
+            .map(|despawn| (despawn.slot, despawn.reason))
+    }
+
+    /// The sequence number of the next packet.
+    pub(crate) fn next_sequence(&self) -> PacketSequence {
+        self.next_sequence
+    }
+
+    /// Notes a packet that was sent.
+    pub(crate) fn note_sent(&mut self, tick: NetworkTick, rows: &[(u32, u64)], despawns: &[Slot]) {
+        if self.sent.len() >= MAX_IN_FLIGHT_PACKETS
+            && let Some(mut old) = self.sent.pop_front()
+        {
+            self.lose(&mut old);
+            self.spare.push(old);
+        }
+        let mut packet = self.spare.pop().unwrap_or_default();
+        packet.sequence = self.next_sequence;
+        packet.tick = Some(tick);
+        packet.lost = false;
+        packet.arrived = false;
+        packet.rows.clear();
+        packet.rows.extend_from_slice(rows);
+        packet.despawns.clear();
+        packet.despawns.extend_from_slice(despawns);
+        self.sent.push_back(packet);
+        self.next_sequence = self.next_sequence.next();
+        for despawn in &mut self.despawns {
+            if despawns.contains(&despawn.slot) {
+                despawn.in_flight += 1;
+            }
+        }
+    }
+
+    /// A packet is taken as lost: its despawns may be sent again.
+    fn lose(&mut self, packet: &mut SentPacket) {
+        if packet.arrived || std::mem::replace(&mut packet.lost, true) {
+            return;
+        }
+        for despawn in &mut self.despawns {
+            if packet.despawns.contains(&despawn.slot) {
+                despawn.in_flight = despawn.in_flight.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Takes in what the client acknowledged. `on_released` hears of slots that this client's despawn no longer holds.
+    pub(crate) fn acknowledge(
+        &mut self,
+        store: &mut RowStore,
+        acks: impl Iterator<Item = (PacketSequence, bool)>,
+        mut on_released: impl FnMut(Slot),
+    ) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
+        let mut sent = std::mem::take(&mut self.sent);
+        let Some(oldest) = sent.front().map(|packet| packet.sequence) else {
+            outcome.bad = acks.filter(|&(_, received)| received).count() as u32;
+            self.sent = sent;
+            return outcome;
+        };
+        for (sequence, received) in acks {
+            if !self.next_sequence.is_newer_than(sequence) {
+                outcome.bad += u32::from(received);
+                continue;
+            }
+            let Ok(index) = usize::try_from(i32::from(sequence.since(oldest))) else { continue };
+            let Some(packet) = sent.get_mut(index) else { continue };
+            if received {
+                if outcome.newest_tick.is_none() {
+                    outcome.newest_tick = packet.tick;
+                }
+                if !std::mem::replace(&mut packet.arrived, true) {
+                    self.arrived(store, packet, &mut on_released);
+                }
+            } else {
+                // Something newer arrived and this one did not: lost, or so late that it counts as lost.
+                self.lose(packet);
+            }
+        }
+        self.sent = sent;
+        outcome
+    }
+
+    fn arrived(&mut self, store: &mut RowStore, packet: &SentPacket, on_released: &mut impl FnMut(Slot)) {
+        let Some(tick) = packet.tick else { return };
+        for &(index, mask) in &packet.rows {
+            let (Some(view), Some(chunk)) = (self.views.get_mut(index as usize), store.chunks.get_mut(index as usize)) else {
+                continue;
+            };
+            // Of ghosts that are gone since, or whose slot has a new ghost, the acknowledgement says nothing.
+            for place in bits(mask & view.known) {
+                let spawned_before = chunk.spawn_ticks[place].is_some_and(|spawn| !spawn.is_newer_than(tick));
+                let newer = view.acked_ticks[place].is_none_or(|acked| tick.is_newer_than(acked));
+                if !spawned_before || !newer || !chunk.pin(tick) {
+                    continue;
+                }
+                if let Some(before) = view.acked_ticks[place].replace(tick) {
+                    chunk.unpin(before);
+                }
+                view.acked |= 1 << place;
+                view.sends_since_ack[place] = 0;
+            }
+        }
+        self.despawns.retain(|despawn| {
+            let told = packet.despawns.contains(&despawn.slot);
+            if told {
+                on_released(despawn.slot);
+            }
+            !told
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(index: u32) -> NetworkTick {
+        NetworkTick::new(index)
+    }
+
+    fn store_with_one_ghost() -> (RowStore, Slot) {
+        let mut store = RowStore::new(vec![1]);
+        let slot = store.allocate(0, tick(1)).unwrap();
+        store.sink().write(slot, 0, &[5]);
+        store.seal(tick(2));
+        (store, slot)
+    }
+
+    #[test]
+    fn an_acknowledged_row_becomes_the_baseline_and_is_kept() {
+        let (mut store, slot) = store_with_one_ghost();
+        let mut state = SnapshotSendState::default();
+        state.view_mut(0).known |= slot.bit();
+        state.note_sent(tick(2), &[(0, slot.bit())], &[]);
+        let outcome = state.acknowledge(&mut store, [(PacketSequence(0), true)].into_iter(), |_| {});
+        assert_eq!(outcome, AckOutcome { newest_tick: Some(tick(2)), bad: 0 });
+        assert_eq!(state.views[0].acked_ticks[0], Some(tick(2)));
+        for index in 3..500 {
+            store.sink().write(slot, 0, &[index]);
+            store.seal(tick(index));
+        }
+        assert_eq!(store.chunks[0].row_at(0, tick(2)), Some(&[5][..]));
+    }
+
+    #[test]
+    fn acknowledging_a_packet_that_was_never_sent_is_counted_and_changes_nothing() {
+        let (mut store, slot) = store_with_one_ghost();
+        let mut state = SnapshotSendState::default();
+        state.view_mut(0).known |= slot.bit();
+        state.note_sent(tick(2), &[(0, slot.bit())], &[]);
+        let forged = [(PacketSequence(9), true), (PacketSequence(1), true)];
+        assert_eq!(state.acknowledge(&mut store, forged.into_iter(), |_| {}).bad, 2);
+        assert_eq!(state.views[0].acked, 0);
+    }
+
+    #[test]
+    fn a_despawn_is_repeated_until_a_packet_with_it_arrives_and_then_frees_its_slot() {
+        let (mut store, slot) = store_with_one_ghost();
+        let mut state = SnapshotSendState::default();
+        state.view_mut(0).known |= slot.bit();
+        store.despawn(slot);
+        assert!(state.despawn(&mut store, slot, DespawnReason::Destroyed));
+        for index in 0..2 {
+            assert_eq!(state.due_despawns().count(), 1);
+            state.note_sent(tick(3 + index), &[], &[slot]);
+        }
+        assert_eq!(state.due_despawns().count(), 0, "two are under way");
+        let mut released = Vec::new();
+        state.acknowledge(&mut store, [(PacketSequence(1), false), (PacketSequence(0), false)].into_iter(), |slot| released.push(slot));
+        assert_eq!((state.due_despawns().count(), released.len()), (1, 0));
+        state.note_sent(tick(6), &[], &[slot]);
+        state.acknowledge(&mut store, [(PacketSequence(2), true)].into_iter(), |slot| released.push(slot));
+        assert_eq!((released, state.despawns.len()), (vec![slot], 0));
+    }
+
+    #[test]
+    fn an_acknowledgement_from_before_a_slot_was_used_again_says_nothing_of_the_new_ghost() {
+        let (mut store, slot) = store_with_one_ghost();
+        let mut state = SnapshotSendState::default();
+        state.view_mut(0).known |= slot.bit();
+        state.note_sent(tick(2), &[(0, slot.bit())], &[]);
+        store.despawn(slot);
+        state.despawn(&mut store, slot, DespawnReason::Destroyed);
+        store.free(slot);
+        assert_eq!(store.allocate(0, tick(8)), Some(slot));
+        store.seal(tick(9));
+        state.view_mut(0).known |= slot.bit();
+        state.acknowledge(&mut store, [(PacketSequence(0), true)].into_iter(), |_| {});
+        assert_eq!(state.views[0].acked, 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! Snapshots. Down the server: collect (`server`) → what a client needs, and in which form (`encode`) → `send`; up the client: `receive`
+//! → `decode` → `spawn` → `apply`. `acks` closes the circle.
+
+mod acks;
+mod apply;
+mod client;
+mod connection;
+mod decode;
+mod encode;
+mod history;
+mod inspect;
+mod receive;
+mod send;
+mod server;
+mod spawn;
+mod store;
+
+use bevy_ecs::prelude::World;
+
+use crate::world::WorldKind;
+
+pub(crate) use acks::acknowledge;
+pub use apply::apply;
+pub(crate) use client::ClientSnapshots;
+pub use client::{DECODE_ERROR_WINDOW, GhostCount, MAX_DECODE_ERRORS};
+pub(crate) use history::{Coverage, RowHistory};
+pub use inspect::{GhostRow, newest_rows, row_memory_bytes};
+pub use receive::receive;
+pub use send::{GhostSendSystemData, MIN_SNAPSHOT_BYTES, NetworkStreamSnapshotTargetSize, send};
+pub(crate) use server::{ServerSnapshots, attach_server_state, forget_connection};
+pub(crate) use spawn::local_network_id;
+pub use spawn::{despawn_due_ghosts, spawn_due_ghosts};
+pub(crate) use store::RowSink;
+
+/// What a world needs for snapshots, once its ghost types are known.
+pub(crate) fn prepare(world: &mut World, kind: WorldKind) {
+    match kind {
+        WorldKind::Server => {
+            let snapshots = ServerSnapshots::for_world(world);
+            world.insert_resource(snapshots);
+        }
+        WorldKind::Client | WorldKind::ThinClient => {
+            world.init_resource::<ClientSnapshots>();
+            world.init_resource::<GhostCount>();
+            world.init_resource::<receive::LeftEpoch>();
+            world.init_resource::<crate::command::CommandSender>();
+            world.init_resource::<crate::prediction::PredictionState>();
+            let decoder = receive::SnapshotDecoder::for_world(world);
+            world.insert_resource(decoder);
+        }
+        WorldKind::Local => {}
+    }
+}

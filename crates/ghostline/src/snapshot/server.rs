@@ -1,0 +1,140 @@
+//! The server's snapshot state of a world, and the collecting of rows: once per network tick, whatever the number of clients.
+//! The last place on the way down that touches ECS storage.
+
+use bevy_ecs::change_detection::Tick;
+use bevy_ecs::prelude::{Entity, Resource, World};
+use bevy_ecs::world::EntityWorldMut;
+use ghostline_wire::{DespawnReason, NetworkTick, PrefabEntry};
+use std::any::TypeId;
+
+use super::connection::SnapshotSendState;
+use super::encode::{EncodeType, Encoder};
+use super::store::RowStore;
+use crate::connection::live_connections;
+use crate::ghost::{ColumnCollector, GhostRegistry, Slot};
+use crate::stats::NetworkStats;
+
+/// One component type of all ghosts.
+struct CollectedColumn {
+    collector: Box<dyn ColumnCollector>,
+    /// The component's first lane in the rows of each ghost type that has it.
+    lane_of_type: Vec<Option<usize>>,
+}
+
+/// Everything that a server world's snapshots are made from.
+#[derive(Resource, Default)]
+pub(crate) struct ServerSnapshots {
+    pub store: RowStore,
+    pub types: Vec<EncodeType>,
+    pub encoder: Encoder,
+    columns: Vec<CollectedColumn>,
+    /// Writes up to here are in the rows.
+    collected_until: Option<Tick>,
+    /// How many connections must still learn that the ghost of a slot is gone, by slot.
+    waiting_for: Vec<u32>,
+    /// Counts the ticks at which snapshots are made, for the round robin of slower network rates.
+    pub send_counter: u32,
+}
+
+impl ServerSnapshots {
+    /// The state for the ghost types of this world.
+    pub(crate) fn for_world(world: &mut World) -> Self {
+        let mut columns: Vec<(TypeId, fn(&mut World) -> Box<dyn ColumnCollector>, Vec<Option<usize>>)> = Vec::new();
+        let registry = world.get_resource_or_init::<GhostRegistry>();
+        let count = registry.types.len();
+        let mut types = Vec::with_capacity(count);
+        for (index, ty) in registry.types.iter().enumerate() {
+            for (vtable, lanes) in &ty.components {
+                let position = columns.iter().position(|(id, ..)| *id == vtable.type_id).unwrap_or_else(|| {
+                    columns.push((vtable.type_id, vtable.new_column, vec![None; count]));
+                    columns.len() - 1
+                });
+                columns[position].2[index] = Some(lanes.start);
+            }
+            types.push(EncodeType {
+                layout: ty.layout.clone(),
+                importance: ty.prefab.importance,
+                prefab: PrefabEntry { type_id: ty.schema.type_id(), schema_hash: ty.schema.hash() },
+            });
+        }
+        let lanes = types.iter().map(|ty| ty.layout.lanes()).collect();
+        let columns = columns
+            .into_iter()
+            .map(|(_, new_column, lane_of_type)| CollectedColumn { collector: new_column(world), lane_of_type })
+            .collect();
+        Self { store: RowStore::new(lanes), types, columns, ..Self::default() }
+    }
+
+    /// Brings the rows up to the present tick.
+    pub(crate) fn collect(&mut self, world: &mut World, tick: NetworkTick) {
+        let this_run = world.increment_change_tick();
+        let last_run = self.collected_until.unwrap_or_else(|| Tick::new(this_run.get().wrapping_sub(bevy_ecs::change_detection::MAX_CHANGE_AGE)));
+        let mut rows = self.store.sink();
+        for column in &mut self.columns {
+            column.collector.collect(world, &column.lane_of_type, last_run, this_run, &mut rows);
+        }
+        let quantise = rows.quantise;
+        self.store.seal(tick);
+        self.collected_until = Some(this_run);
+        if quantise.nan + quantise.saturated > 0 {
+            let mut stats = world.resource_mut::<NetworkStats>();
+            if stats.quantised_nan + stats.quantised_saturated == 0 {
+                tracing::warn!("a ghost's value was not a number or beyond what its quantisation can hold; it was replaced or clamped");
+            }
+            stats.quantised_nan += quantise.nan;
+            stats.quantised_saturated += quantise.saturated;
+        }
+    }
+
+    /// The ghost in this slot is gone: clients that may hold it are told.
+    pub(crate) fn despawn(&mut self, world: &mut World, slot: Slot) {
+        if !self.store.despawn(slot) {
+            return;
+        }
+        let mut waiting = 0;
+        for entity in live_connections(world) {
+            if let Some(mut state) = world.get_mut::<SnapshotSendState>(entity) {
+                waiting += u32::from(state.despawn(&mut self.store, slot, DespawnReason::Destroyed));
+            }
+        }
+        if waiting == 0 {
+            self.store.free(slot);
+        } else {
+            let index = slot.0 as usize;
+            if self.waiting_for.len() <= index {
+                self.waiting_for.resize(index + 1, 0);
+            }
+            self.waiting_for[index] = waiting;
+        }
+    }
+
+    /// One connection less has to learn that the ghost of this slot is gone.
+    pub(crate) fn released_by_one(&mut self, slot: Slot) {
+        let Some(waiting) = self.waiting_for.get_mut(slot.0 as usize) else { return };
+        if *waiting > 0 {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.store.free(slot);
+            }
+        }
+    }
+}
+
+/// Gives a new connection entity its snapshot state.
+pub(crate) fn attach_server_state(entity: &mut EntityWorldMut<'_>) {
+    entity.insert(SnapshotSendState::default());
+}
+
+/// A connection that ended holds no rows and no slots.
+pub(crate) fn forget_connection(world: &mut World, entity: Entity) {
+    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state)) else {
+        super::client::forget_server(world);
+        return;
+    };
+    let mut snapshots = world.resource_mut::<ServerSnapshots>();
+    let mut released = Vec::new();
+    state.release(&mut snapshots.store, |slot| released.push(slot));
+    for slot in released {
+        snapshots.released_by_one(slot);
+    }
+}

@@ -1,0 +1,4 @@
+//! The parts of the time model together: sessions over a simulated link, up to an hour of virtual time.
+
+mod explore;
+mod session;

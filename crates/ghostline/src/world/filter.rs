@@ -1,0 +1,160 @@
+//! Which system runs in which kind of world: decided once, when it is registered, so that a world's
+//! schedules hold nothing that doesn't run there.
+
+use bevy_app::{App, SubApp};
+use bevy_ecs::prelude::World;
+use bevy_ecs::schedule::{InternedScheduleLabel, IntoScheduleConfigs, ScheduleLabel, Schedules};
+use bevy_ecs::system::ScheduleSystem;
+
+use super::kind::{WorldFlags, WorldKind, kind_of};
+use crate::schedule;
+
+/// Registers systems for some kinds of worlds only.
+pub trait AddSystemsIn {
+    /// Adds `systems` to `schedule` if this world is one of `worlds` and has that schedule; else does nothing.
+    ///
+    /// An explicit flag never brings a schedule into a world that lacks it: a system for
+    /// [`Presentation`](crate::schedule::Presentation) is absent from servers whatever its flags say.
+    ///
+    /// ```
+    /// # use ghostline::prelude::*;
+    /// # use bevy_app::prelude::*;
+    /// # fn spawn_players() {} fn sample_keyboard() {} fn random_input() {}
+    /// fn game(app: &mut App) {
+    ///     app.add_systems_in(WorldFlags::SERVER, Simulation, spawn_players)
+    ///         .add_systems_in(WorldFlags::CLIENT, GhostInput, sample_keyboard)
+    ///         .add_systems_in(WorldFlags::THIN_CLIENT, GhostInput, random_input);
+    /// }
+    /// ```
+    fn add_systems_in<M>(
+        &mut self,
+        worlds: WorldFlags,
+        schedule: impl ScheduleLabel,
+        systems: impl IntoScheduleConfigs<ScheduleSystem, M>,
+    ) -> &mut Self;
+}
+
+/// The label to add to in this world, if anything is to be added.
+fn placement(world: &World, worlds: WorldFlags, label: InternedScheduleLabel) -> Option<InternedScheduleLabel> {
+    let kind = kind_of(world);
+    let has_schedule = schedule::schedule_worlds(label).is_none_or(|flags| flags.contains(kind.flag()));
+    (worlds.contains(kind.flag()) && has_schedule).then(|| schedule::label_in(kind, label))
+}
+
+impl AddSystemsIn for App {
+    fn add_systems_in<M>(
+        &mut self,
+        worlds: WorldFlags,
+        schedule: impl ScheduleLabel,
+        systems: impl IntoScheduleConfigs<ScheduleSystem, M>,
+    ) -> &mut Self {
+        if let Some(label) = placement(self.world(), worlds, schedule.intern()) {
+            self.add_systems(label, systems);
+        }
+        self
+    }
+}
+
+impl AddSystemsIn for SubApp {
+    fn add_systems_in<M>(
+        &mut self,
+        worlds: WorldFlags,
+        schedule: impl ScheduleLabel,
+        systems: impl IntoScheduleConfigs<ScheduleSystem, M>,
+    ) -> &mut Self {
+        if let Some(label) = placement(self.world(), worlds, schedule.intern()) {
+            self.add_systems(label, systems);
+        }
+        self
+    }
+}
+
+/// Removes what plain `add_systems` put into ghostline schedules that this kind of world doesn't have (bevy_ecs makes a
+/// schedule at its first mention), and reports systems in schedules that this world never runs.
+pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind, name: &str) {
+    let Some(mut schedules) = world.get_resource_mut::<Schedules>() else { return };
+    let labels: Vec<InternedScheduleLabel> = schedules.iter().map(|(_, schedule)| schedule.label()).collect();
+    let mut never_run = Vec::new();
+    for label in labels {
+        match schedule::schedule_worlds(label) {
+            // A thin client runs nothing under a plain label.
+            Some(worlds) if kind.is_thin_client() || !worlds.contains(kind.flag()) => {
+                schedules.remove(label);
+            }
+            Some(_) => {}
+            None => {
+                if schedules.get(label).is_some_and(|schedule| schedule.graph().systems.len() > 0)
+                    && bevy_never_runs_here(label)
+                {
+                    never_run.push(format!("{label:?}"));
+                }
+            }
+        }
+    }
+    if !never_run.is_empty() {
+        never_run.sort();
+        tracing::warn!(
+            world = name,
+            "systems in {} never run in this world: only an application's main world runs Bevy's own schedules. \
+             Use ghostline's `Simulation`, `PredictedSimulation`, `GhostInput` or `Presentation` instead",
+            never_run.join(", ")
+        );
+    }
+}
+
+/// Bevy's schedules, which only the runner of a main world runs. A game's own schedules are run by the game itself.
+fn bevy_never_runs_here(label: InternedScheduleLabel) -> bool {
+    use bevy_app::{
+        First, FixedFirst, FixedLast, FixedMain, FixedPostUpdate, FixedPreUpdate, FixedUpdate, Last, Main, PostUpdate, PreUpdate,
+        RunFixedMainLoop, Update,
+    };
+    let bevy: [InternedScheduleLabel; 13] = [
+        Main.intern(),
+        First.intern(),
+        PreUpdate.intern(),
+        Update.intern(),
+        PostUpdate.intern(),
+        Last.intern(),
+        FixedFirst.intern(),
+        FixedPreUpdate.intern(),
+        FixedUpdate.intern(),
+        FixedPostUpdate.intern(),
+        FixedLast.intern(),
+        FixedMain.intern(),
+        RunFixedMainLoop.intern(),
+    ];
+    bevy.contains(&label)
+}
+
+/// What runs in a world, in order: one line per step, with the number of the game's systems in a schedule.
+pub fn describe_frame(world: &World) -> String {
+    use schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, Step};
+    let kind = kind_of(world);
+    let mut text = String::new();
+    for (title, steps) in
+        [("frame start", FRAME_START), ("simulation pass", SIMULATION_PASS), ("frame end", FRAME_END)]
+    {
+        text.push_str(title);
+        text.push('\n');
+        for step in steps {
+            match *step {
+                Step::Game { label, worlds } if worlds.contains(kind.flag()) => {
+                    let label = label();
+                    let here = schedule::label_in(kind, label);
+                    let systems = world
+                        .get_resource::<Schedules>()
+                        .and_then(|schedules| schedules.get(here))
+                        .map_or(0, |schedule| schedule.graph().systems.len());
+                    if systems > 0 || !kind.is_thin_client() {
+                        text.push_str(&format!("  schedule {label:?}: {systems} systems\n"));
+                    }
+                }
+                Step::Library { name, worlds, .. } if worlds.contains(kind.flag()) => {
+                    text.push_str(&format!("  library: {name}\n"));
+                }
+                _ => {}
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,265 @@
+//! The frame of one world: asks the loops of `time` which ticks are due, and runs the tables of `schedule` for them.
+//! Also what every world gets before the game's plugin is built, and what is settled after it.
+
+use bevy_app::{PostStartup, PreStartup, Startup};
+use bevy_ecs::message::MessageRegistry;
+use bevy_ecs::prelude::{Resource, World};
+use bevy_ecs::schedule::{ScheduleLabel, Schedules};
+use bevy_time::Time;
+use ghostline_transport::DriverStore;
+use std::time::Duration;
+
+use super::kind::WorldKind;
+use crate::command::CommandRegistry;
+use crate::connection::{
+    self, ConnectionEvents, NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
+    NetworkStreamInGame, live_connections, protocol_version,
+};
+use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
+use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
+use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
+use crate::snapshot;
+use crate::stats::NetworkStats;
+use crate::time::{
+    BatchedTicksMonitor, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime, ServerLoop, StepTime,
+    TimeSync, TimeSyncInput, UnscaledClientTime, in_process_frame_dt,
+};
+
+/// The real time of this frame. A resource of every world.
+#[derive(Resource, Clone, Debug, Default)]
+pub struct FrameClock {
+    /// Since the process began.
+    pub now: Duration,
+    /// Since the frame before.
+    pub dt: Duration,
+    clock: LocalClock,
+}
+
+impl FrameClock {
+    /// Milliseconds, for packets: the low 16 bits.
+    pub fn now_ms_u16(&self) -> u16 {
+        self.clock.ms16()
+    }
+
+    fn update(&mut self, now: Duration, dt: Duration) {
+        self.now = now;
+        self.dt = dt;
+        self.clock.update(now);
+    }
+}
+
+/// The loop of a server or local world.
+#[derive(Resource, Default)]
+struct FixedLoop {
+    ticks: ServerLoop,
+    monitor: BatchedTicksMonitor,
+}
+
+/// The clocks of a client world.
+#[derive(Resource, Default)]
+pub(crate) struct ClientClocks {
+    /// Time synchronisation.
+    pub sync: TimeSync,
+    frames: ClientLoop,
+}
+
+/// What every world of this kind has before any plugin is built.
+pub(super) fn prepare(world: &mut World, kind: WorldKind, drivers: Option<DriverStore>, game_version: u32, now: Duration) {
+    world.insert_resource(kind);
+    let mut clock = FrameClock::default();
+    clock.update(now, Duration::ZERO);
+    world.insert_resource(clock);
+    world.init_resource::<Time>();
+    world.init_resource::<NetworkTime>();
+    world.init_resource::<GhostRegistry>();
+    world.init_resource::<CommandRegistry>();
+    if !kind.is_client() {
+        world.init_resource::<FixedLoop>();
+    }
+    if let Some(drivers) = drivers {
+        world.insert_resource(NetworkStreamDriver::new(drivers, game_version));
+        world.init_resource::<ConnectionEvents>();
+        world.init_resource::<NetworkStats>();
+        world.init_resource::<RpcCollection>();
+        world.init_resource::<RpcRequests>();
+        world.init_resource::<ReceivedRpcs>();
+        world.init_resource::<SpawnedGhostEntityMap>();
+    }
+    match kind {
+        WorldKind::Server => {
+            world.init_resource::<NetworkIdAllocation>();
+            world.init_resource::<GhostChanges>();
+        }
+        WorldKind::Client | WorldKind::ThinClient => {
+            world.init_resource::<ClientClocks>();
+            world.init_resource::<UnscaledClientTime>();
+            world.init_resource::<ClientTickRate>();
+            world.init_resource::<ClientServerTickRate>();
+        }
+        WorldKind::Local => {}
+    }
+}
+
+/// What is settled when the game's plugins are finished: the collections are frozen, and with them the protocol version.
+pub(super) fn finish(world: &mut World, kind: WorldKind) {
+    world.resource_mut::<CommandRegistry>().freeze();
+    if kind.is_network() {
+        world.resource_mut::<RpcCollection>().freeze();
+        let rpcs = world.resource::<RpcCollection>();
+        let ghosts = world.resource::<GhostRegistry>();
+        let commands = world.resource::<CommandRegistry>();
+        let mut components = ghosts.component_hashes();
+        components.extend(commands.hashes());
+        let component_collection = ghostline_wire::collection_hash(&mut components);
+        let mut description: Vec<String> = rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
+        description.sort();
+        let game_version = world.resource::<NetworkStreamDriver>().game_version();
+        let version = protocol_version(game_version, rpcs.hash(), component_collection);
+        world.insert_resource(NetworkProtocolVersion { version, description });
+    }
+    snapshot::prepare(world, kind);
+}
+
+/// Bevy's start-up schedules, once, before the first frame.
+pub(super) fn run_startup(world: &mut World) {
+    for label in [PreStartup.intern(), Startup.intern(), PostStartup.intern()] {
+        if world.get_resource::<Schedules>().is_some_and(|schedules| schedules.contains(label)) {
+            world.run_schedule(label);
+        }
+    }
+}
+
+/// One frame.
+pub(super) fn run(world: &mut World, kind: WorldKind, now: Duration, dt: Duration) {
+    world.resource_mut::<FrameClock>().update(now, dt);
+    if kind.is_client() {
+        run_client(world, kind, dt);
+    } else {
+        run_fixed(world, kind, dt);
+    }
+}
+
+/// Servers and local worlds: as many passes as ticks are due, merged where they don't fit.
+fn run_fixed(world: &mut World, kind: WorldKind, dt: Duration) {
+    let rate = resolved_rate(world);
+    let is_off_frame = !world.resource::<FixedLoop>().ticks.would_tick(dt, &rate);
+    world.resource_mut::<NetworkTime>().is_off_frame = is_off_frame;
+    run_steps(world, kind, FRAME_START);
+    let steps = world.resource_mut::<FixedLoop>().ticks.advance(dt, &rate);
+    if is_off_frame {
+        connection::pump_idle(world);
+    }
+    let steps_in_frame = steps.len() as u32;
+    for step in steps {
+        let time = world.resource_scope(|world, mut fixed: bevy_ecs::prelude::Mut<FixedLoop>| {
+            if let Some(warning) = fixed.monitor.record(step.ticks) {
+                warn_of_batched_ticks(warning.average, warning.is_first);
+            }
+            fixed.ticks.apply_step(step, steps_in_frame, &rate, &mut world.resource_mut::<NetworkTime>())
+        });
+        mirror_time(world, time);
+        run_steps(world, kind, SIMULATION_PASS);
+    }
+    ServerLoop::end_frame(&mut world.resource_mut::<NetworkTime>());
+    run_steps(world, kind, FRAME_END);
+}
+
+fn warn_of_batched_ticks(average: f32, is_first: bool) {
+    if is_first {
+        tracing::warn!(
+            "the server merges ticks ({average:.1} per step on average): it can't keep up with its tick rate. Clients predict single ticks, \
+             so merged ones are mispredicted. Lower the tick rate, make ticks cheaper, or allow more steps per frame"
+        );
+    } else {
+        tracing::warn!("the server merges ticks: {average:.1} per step on average");
+    }
+}
+
+/// Clients: one pass per frame, at the pace of the synchronised clocks; none in a frame that would not advance them.
+fn run_client(world: &mut World, kind: WorldKind, dt: Duration) {
+    world.resource_mut::<UnscaledClientTime>().advance_by(dt);
+    let runs = advance_clocks(world, dt);
+    run_steps(world, kind, FRAME_START);
+    if runs {
+        run_steps(world, kind, SIMULATION_PASS);
+    } else {
+        connection::pump_idle(world);
+    }
+    run_steps(world, kind, FRAME_END);
+}
+
+fn advance_clocks(world: &mut World, dt: Duration) -> bool {
+    let rate = resolved_rate(world);
+    let client_rate = world.resource::<ClientTickRate>().clone();
+    let connection = live_connections(world).first().copied();
+    let handle = connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
+    let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));
+    let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
+    let in_game = connection.is_some_and(|entity| world.get::<NetworkStreamInGame>(entity).is_some());
+    let dt = if is_in_process { in_process_frame_dt(dt, &rate) } else { dt };
+    let input = TimeSyncInput {
+        dt,
+        now_ms: u32::try_from(world.resource::<FrameClock>().now.as_millis() & u128::from(u32::MAX)).unwrap_or_default(),
+        in_game,
+        latest_snapshot: ack.and_then(|ack| ack.last_received_snapshot_by_local),
+        estimated_rtt_ms: ack.and_then(|ack| ack.rtt.estimated_ms()).unwrap_or(0.0),
+        deviation_rtt_ms: ack.map_or(0.0, |ack| ack.rtt.deviation_ms()),
+        command_age_q8: ack.map_or(0, |ack| ack.server_command_age),
+        is_in_process,
+        rate: &rate,
+        client_rate: &client_rate,
+    };
+    let mut clocks = std::mem::take(&mut *world.resource_mut::<ClientClocks>());
+    let output = clocks.sync.update(&input);
+    if let Some(warning) = output.warning {
+        tracing::error!("the predicted server tick jumped by {} ticks, from {} to {}", warning.ticks, warning.from, warning.to);
+    }
+    let frame_input = ClientFrameInput {
+        dt,
+        in_game,
+        predict_target: output.predict_target,
+        interpolate_target: output.interpolate_target,
+        effective_input_latency_ticks: output.effective_input_latency_ticks,
+        rate: &rate,
+    };
+    let frame = clocks.frames.advance(&frame_input, &mut world.resource_mut::<NetworkTime>());
+    if let (Some(jump), None) = (frame.jump_back, output.warning) {
+        tracing::error!("the predicted server tick jumped by {} ticks, from {} to {}", jump.ticks, jump.from, jump.to);
+    }
+    *world.resource_mut::<ClientClocks>() = clocks;
+    if frame.runs {
+        mirror_time(world, StepTime { delta: frame.delta, elapsed: frame.elapsed });
+    }
+    frame.runs
+}
+
+/// The tick rates in force in this world.
+pub(crate) fn resolved_rate(world: &World) -> ClientServerTickRate {
+    world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults()
+}
+
+/// Makes Bevy's `Time` show this step, so that ordinary systems are right. Prediction goes back in time, so it is made anew.
+pub(crate) fn mirror_time(world: &mut World, step: StepTime) {
+    let mut time = Time::<()>::default();
+    time.advance_to(step.elapsed.saturating_sub(step.delta));
+    time.advance_by(step.delta.min(step.elapsed));
+    *world.resource_mut::<Time>() = time;
+}
+
+/// Bevy's message update: what was written two passes ago is dropped.
+pub(crate) fn rotate_messages(world: &mut World) {
+    if let Some(mut registry) = world.remove_resource::<MessageRegistry>() {
+        let last_change_tick = world.last_change_tick();
+        registry.run_updates(world, last_change_tick);
+        world.insert_resource(registry);
+    }
+}
+
+/// The frame rate that this world wants from a main loop that sleeps between frames, in Hz.
+pub(super) fn wanted_frame_rate_hz(world: &World, kind: WorldKind) -> u32 {
+    let rate = resolved_rate(world);
+    match world.get_resource::<FixedLoop>() {
+        Some(fixed) if !kind.is_client() => fixed.ticks.requested_frame_rate_hz(&rate),
+        _ => rate.step().hertz(),
+    }
+}

@@ -1,0 +1,16 @@
+//! Worlds: their kinds, what runs in which, how they are made, and the frame of each.
+
+mod bootstrap;
+mod filter;
+mod frame;
+mod kind;
+mod worlds;
+
+pub use bootstrap::{ClientServerBootstrap, MAX_THIN_CLIENTS, run_in_real_time};
+pub use filter::{AddSystemsIn, describe_frame};
+pub use frame::FrameClock;
+pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
+pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
+pub use worlds::{
+    DriverConstructor, InProcessDrivers, NetWorld, PlayType, WorldError, WorldId, WorldOrder, Worlds,
+};
