@@ -1,1 +1,17 @@
-//! ghostline_testkit
+//! A fleet of ghostline worlds under virtual time, with checkers that know the truth: what ghostline is tested with, and what games
+//! can test their own rules with.
+//!
+//! A [`Fleet`] holds a server and any number of clients, ticks them together or one by one, cuts and listens to their links, and fails the test
+//! on an unexpected warning or a broken invariant.
+
+mod checks;
+mod fleet;
+mod link;
+mod logs;
+
+pub use fleet::{FLEET_PORT, FRAME, Fleet, FleetBuilder, FleetWorld};
+pub use ghostline::transport::{Direction, Pipeline, Recorded};
+pub use ghostline::wire::MessageKind;
+pub use ghostline::world::WorldOrder;
+pub use link::{Link, LinkProfile};
+pub use logs::{LogLine, Logs};

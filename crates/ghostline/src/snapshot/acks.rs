@@ -15,13 +15,18 @@ pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHea
     let mut bad_acks = 0;
     let mut restarted = false;
     let mut newest_tick = None;
+    let mut prefabs_known = None;
     // Of an epoch that is over an acknowledgement says nothing, and a request for a fresh start was met.
     if header.epoch == state.epoch && state.in_game {
         world.resource_scope(|_, mut snapshots: Mut<ServerSnapshots>| {
             if header.fresh_start {
                 restart(&mut state, &mut snapshots);
                 restarted = true;
-            } else if let Some(acks) = &header.acks {
+                prefabs_known = Some(0);
+                return;
+            }
+            prefabs_known = Some(header.prefabs_known);
+            if let Some(acks) = &header.acks {
                 let mut released = Vec::new();
                 let outcome = state.acknowledge(&mut snapshots.store, acks.iter(), |slot| released.push(slot));
                 for slot in released {
@@ -35,8 +40,9 @@ pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHea
     if let Some(mut slot) = world.get_mut::<SnapshotSendState>(entity) {
         *slot = state;
     }
-    if let (Some(tick), Some(mut ack)) = (newest_tick, world.get_mut::<NetworkSnapshotAck>(entity)) {
-        ack.last_received_snapshot_by_remote = Some(tick);
+    if let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) {
+        ack.last_received_snapshot_by_remote = newest_tick.or(ack.last_received_snapshot_by_remote);
+        ack.prefabs_known = prefabs_known.unwrap_or(ack.prefabs_known);
     }
     let mut stats = world.resource_mut::<NetworkStats>();
     stats.bad_acks += u64::from(bad_acks);

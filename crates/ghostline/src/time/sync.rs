@@ -108,7 +108,13 @@ impl TimeSync {
             self.running = None;
             return TimeSyncOutput::default();
         }
-        let lead = Lead::new(input.estimated_rtt_ms.into(), input.is_in_process, input.rate, input.client_rate);
+        let lead = Lead::new(
+            input.estimated_rtt_ms.into(),
+            input.deviation_rtt_ms.into(),
+            input.is_in_process,
+            input.rate,
+            input.client_rate,
+        );
         let mut warning = None;
         if let Some(running) = &mut self.running {
             let step = running.advance(input, lead);
@@ -273,8 +279,11 @@ mod tests {
         let mut sync = TimeSync::new();
         let in_process =
             TimeSyncInput { is_in_process: true, deviation_rtt_ms: 90.0, ..input(&rate, &client_rate, Some(1000)) };
-        let output = sync.update(&in_process);
+        let output = sync.update(&TimeSyncInput { dt: Duration::ZERO, ..in_process.clone() });
         assert_eq!((output.predict_target, output.interpolate_target), (at(1001), at(998)));
+        // The time since the snapshot came in counts.
+        sync = TimeSync::new();
+        assert_eq!(sync.update(&in_process).predict_target.map(TickPoint::tick), Some(NetworkTick::new(1002)));
     }
 
     #[test]

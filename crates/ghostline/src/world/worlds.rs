@@ -1,9 +1,10 @@
 //! All worlds of a process, in the order in which they were made, and the step that runs a frame of each.
 //! Worlds share nothing but the in-process link; what a world sends reaches the others at the borders between the stages.
 
-use bevy_app::{App, AppExit, Plugin, SubApp};
+use bevy_app::{App, AppExit, First, Plugin, SubApp};
 use bevy_ecs::message::Messages;
 use bevy_ecs::prelude::World;
+use bevy_ecs::schedule::Schedules;
 use ghostline_transport::{DriverStore, InProcessNetwork};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -132,6 +133,8 @@ impl NetWorld {
             return Err(WorldError::InvalidConfiguration(errors));
         }
         let mut app = SubApp::new();
+        // Bevy puts its message update there, which a world of ours does once per simulation pass instead.
+        app.world_mut().resource_mut::<Schedules>().remove(First);
         let drivers = match kind {
             WorldKind::Local => None,
             WorldKind::Server => Some(bootstrap.drivers.create_server_drivers(network)),

@@ -11,7 +11,7 @@ use super::super::tick_rate::ClientServerTickRate;
 use super::bounded;
 
 /// The distances that follow from the round trip and the settings, in ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Lead {
     /// The round trip, rounded up.
     pub rtt_ticks: u32,
@@ -21,6 +21,8 @@ pub(super) struct Lead {
     pub effective_input_latency: u32,
     /// From the newest snapshot to prediction; negative if the input latency is larger than the round trip.
     pub predict_ahead_by: i32,
+    /// Ticks by which the round trip may be longer than it is known to be: its average follows a change slowly, the deviation at once.
+    pub uncertainty: f64,
 }
 
 impl Lead {
@@ -29,17 +31,19 @@ impl Lead {
 
     pub(super) fn new(
         rtt_ms: f64,
+        deviation_ms: f64,
         is_in_process: bool,
         rate: &ClientServerTickRate,
         client_rate: &ClientTickRate,
     ) -> Self {
         let hertz = u64::from(rate.simulation_hertz());
         // In process a command is there in the next frame, whatever the millisecond clocks say.
-        let (rtt_ticks, slack) = if is_in_process {
-            (1, 0)
+        let (rtt_ticks, slack, uncertainty) = if is_in_process {
+            (1, 0, 0.0)
         } else {
             let scaled = (bounded(rtt_ms, 0.0, Self::MAX_RTT_MS) * hertz as f64).floor() as u64;
-            (scaled.div_ceil(1000), u64::from(client_rate.target_command_slack))
+            let uncertainty = bounded(deviation_ms, 0.0, Self::MAX_RTT_MS) * hertz as f64 / 1000.0;
+            (scaled.div_ceil(1000), u64::from(client_rate.target_command_slack), uncertainty)
         };
         let input_target = rtt_ticks + slack;
         let longest_prediction = (u64::from(client_rate.max_predict_ahead_time_ms) * hertz).div_ceil(1000);
@@ -52,7 +56,14 @@ impl Lead {
             slack: small(slack).unsigned_abs(),
             effective_input_latency: small(effective_input_latency).unsigned_abs(),
             predict_ahead_by: small(input_target).saturating_sub(small(effective_input_latency)),
+            uncertainty,
         }
+    }
+
+    /// The round trip if it is as long as it may be.
+    fn longest_rtt_ticks(self) -> u32 {
+        // The cast saturates, and the uncertainty is never negative.
+        self.rtt_ticks.saturating_add(self.uncertainty.ceil() as u32)
     }
 
     /// Where prediction belongs if the newest snapshot is of tick `snapshot`.
@@ -97,8 +108,9 @@ impl PredictionController {
     const CORRECTION_SLOTS: usize = 64;
     /// Errors up to this many ticks are corrected by the speed of the clock, larger ones by a reset.
     const RESET_TICKS: f64 = 10.0;
-    /// How far the feedback must agree, in ticks, when the round trip says that a reset is due. It lags behind and shows less.
-    const AGREEMENT_TICKS: f64 = 5.0;
+    /// From here on, in ticks, late commands are a reason to look whether a reset is due. The reports lag behind and show less than
+    /// there is. There is no such thing for early ones: they are harmless, and going back costs frames.
+    const SUSPICION_TICKS: f64 = 5.0;
     /// Weight of the past in the server's average of the command age, per tick.
     const SERVER_SMOOTHING: f64 = 7.0 / 8.0;
 
@@ -128,16 +140,17 @@ impl PredictionController {
         if let Some(snapshot) = newest_snapshot {
             self.open_slot(snapshot);
         }
-        let late_by = command_age + f64::from(lead.slack) - self.unreported_corrections(lead.rtt_ticks);
-        if late_by.abs() < Self::AGREEMENT_TICKS {
+        let late_by = command_age + f64::from(lead.slack) - self.unreported_corrections(lead.longest_rtt_ticks());
+        let is_off_the_scale = late_by.abs() >= Self::RESET_TICKS;
+        if late_by < Self::SUSPICION_TICKS && !is_off_the_scale {
             return self.run_at_speed(frame, late_by, client_rate);
         }
-        // Commands are far off: what do the snapshots and the round trip say?
-        let wanted = lead.predict_from(estimate);
+        // Commands are far off: what do the snapshots and the round trip say? If commands are late the link has become slower, and
+        // the average of the round trip is the last to know.
+        let uncertainty = if late_by > 0.0 { lead.uncertainty } else { 0.0 };
+        let wanted = lead.predict_from(estimate).moved_by(TickSpan::from_f64(uncertainty));
         let behind_by = wanted.since(self.target).minus(frame).to_f64();
-        let is_off_the_scale = late_by.abs() >= Self::RESET_TICKS;
-        let agrees = is_off_the_scale || late_by * behind_by > 0.0;
-        if behind_by.abs() > Self::RESET_TICKS && agrees {
+        if behind_by.abs() > Self::RESET_TICKS {
             return self.reset(wanted, behind_by);
         }
         self.run_at_speed(frame, if is_off_the_scale { behind_by } else { late_by }, client_rate)
@@ -200,7 +213,7 @@ mod tests {
     use super::*;
 
     fn lead(rtt_ms: f64, client_rate: &ClientTickRate) -> Lead {
-        Lead::new(rtt_ms, false, &ClientServerTickRate::default().resolve_defaults(), client_rate)
+        Lead::new(rtt_ms, 0.0, false, &ClientServerTickRate::default().resolve_defaults(), client_rate)
     }
 
     fn tick(index: u32) -> NetworkTick {
@@ -223,7 +236,7 @@ mod tests {
     fn a_round_trip_of_800_ms_becomes_input_latency() {
         let lead = lead(800.0, &ClientTickRate::default());
         // 48 ticks of round trip and 2 of slack, of which 30 (500 ms) are predicted.
-        assert_eq!(lead, Lead { rtt_ticks: 48, slack: 2, effective_input_latency: 20, predict_ahead_by: 30 });
+        assert_eq!(lead, Lead { rtt_ticks: 48, slack: 2, effective_input_latency: 20, predict_ahead_by: 30, uncertainty: 0.0 });
     }
 
     #[test]
@@ -244,7 +257,7 @@ mod tests {
     fn in_process_prediction_is_the_newest_snapshot_plus_one() {
         for hertz in [7, 30, 60, 90, 1000] {
             let rate = ClientServerTickRate { simulation_tick_rate: hertz, ..Default::default() }.resolve_defaults();
-            let lead = Lead::new(250.0, true, &rate, &ClientTickRate::default());
+            let lead = Lead::new(250.0, 99.0, true, &rate, &ClientTickRate::default());
             assert_eq!((lead.rtt_ticks, lead.slack, lead.effective_input_latency), (1, 0, 0));
             assert_eq!(lead.predict_from(tick(9)), TickPoint::at(tick(10)));
         }

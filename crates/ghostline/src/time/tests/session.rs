@@ -41,6 +41,8 @@ pub(super) struct Link<T> {
     pub jitter_ms: f64,
     /// Probability of losing a packet.
     pub loss: f64,
+    /// Loses every packet whose number is a multiple of this; 0 loses none.
+    pub drop_every: u64,
     /// Loses every packet while set.
     pub is_cut: bool,
     random: Random,
@@ -51,13 +53,14 @@ pub(super) struct Link<T> {
 impl<T> Link<T> {
     fn new(seed: u64) -> Self {
         let random = Random(seed);
-        Self { delay_ms: 0.0, jitter_ms: 0.0, loss: 0.0, is_cut: false, random, in_flight: BTreeMap::new(), sent: 0 }
+        Self { delay_ms: 0.0, jitter_ms: 0.0, loss: 0.0, drop_every: 0, is_cut: false, random, in_flight: BTreeMap::new(), sent: 0 }
     }
 
     fn send(&mut self, now: u64, packet: T) {
         let jitter_ms = self.random.unit() * self.jitter_ms;
-        let is_lost = self.random.unit() < self.loss || self.is_cut;
         self.sent += 1;
+        let is_periodic_victim = self.drop_every > 0 && self.sent.is_multiple_of(self.drop_every);
+        let is_lost = self.random.unit() < self.loss || is_periodic_victim || self.is_cut;
         if !is_lost {
             let arrival = now + ((self.delay_ms + jitter_ms) * 1e6) as u64;
             self.in_flight.insert((arrival, self.sent), packet);
@@ -133,8 +136,6 @@ pub(super) struct Client {
     last_sent: Option<NetworkTick>,
     pub in_game: bool,
     pub is_in_process: bool,
-    /// Sum of the steps of frames that ran in the game.
-    pub scaled_elapsed: Duration,
 }
 
 /// Both ends and the link, at `now` nanoseconds.
@@ -144,6 +145,8 @@ pub(super) struct Session {
     pub client_rate: ClientTickRate,
     pub server: Server,
     pub client: Client,
+    /// The server's tick at time 0 of its clock.
+    start_tick: NetworkTick,
     pub up: Link<Command>,
     pub down: Link<Snapshot>,
 }
@@ -183,11 +186,37 @@ impl Session {
                 last_sent: None,
                 in_game: true,
                 is_in_process: false,
-                scaled_elapsed: Duration::ZERO,
             },
+            start_tick: NetworkTick::new(0),
             up: Link::new(seed),
             down: Link::new(!seed),
         }
+    }
+
+    /// Lets the server begin after `tick`.
+    pub(super) fn start_at_tick(&mut self, tick: NetworkTick) {
+        self.start_tick = tick;
+        self.server.server_loop = ServerLoop::starting_at(tick, Duration::ZERO);
+    }
+
+    pub(super) fn start_tick(&self) -> NetworkTick {
+        self.start_tick
+    }
+
+    /// Begins with all clocks at `ms`.
+    pub(super) fn start_at_ms(&mut self, ms: u64) {
+        self.now = ms * 1_000_000;
+        self.server.oscillator.advance(self.now);
+        self.client.oscillator.advance(self.now);
+        let passed = TickSpan::from_duration(Duration::from_millis(ms), self.rate.step());
+        self.start_tick = TickPoint::at(self.start_tick).moved_by(TickSpan::ZERO.minus(passed)).tick();
+    }
+
+    /// The same in process: nothing is delayed, and the client knows.
+    pub(super) fn in_process(seed: u64, rate: ClientServerTickRate) -> Self {
+        let mut session = Self::with_rate(seed, rate);
+        session.client.is_in_process = true;
+        session
     }
 
     /// The same delay and jitter both ways.
@@ -203,13 +232,34 @@ impl Session {
         self.client_frame()
     }
 
-    /// Runs frames of one tick for `seconds`.
+    /// Runs frames of one tick for `seconds`, and tells `watch` of each.
     pub(super) fn run(&mut self, seconds: f64, mut watch: impl FnMut(&Self, ClientFrame)) {
         let dt = self.rate.step().duration(1);
         for _ in 0..(seconds / dt.as_secs_f64()).round() as u64 {
             let frame = self.frame(dt);
             watch(self, frame);
         }
+    }
+
+    /// Runs until the clocks have settled.
+    pub(super) fn settle(&mut self) {
+        self.run(5.0, |_, _| {});
+        self.server.margins.clear();
+        self.client.sync.take_statistics();
+    }
+
+    /// Lets the client alone run frames of one tick; the server and its clock stand still.
+    pub(super) fn run_client_alone(&mut self, frames: u32) {
+        for _ in 0..frames {
+            self.now += self.rate.step().duration(1).as_nanos() as u64;
+            self.client_frame();
+        }
+        self.server.oscillator.advance(self.now);
+    }
+
+    /// Ticks from the newest snapshot to the tick that the client predicts.
+    pub(super) fn ahead_of_snapshot(&self) -> i32 {
+        self.client.time.server_tick.unwrap().ticks_since(self.client.latest_snapshot.unwrap())
     }
 
     pub(super) fn server_frame(&mut self) -> u32 {
@@ -266,7 +316,6 @@ impl Session {
             client.take_snapshot(snapshot);
         }
         if frame.runs && client.time.server_tick.is_some() {
-            client.scaled_elapsed += frame.delta;
             if let Some(command) = client.command() {
                 up.send(*now, command);
             }
@@ -277,7 +326,7 @@ impl Session {
     /// Where the server is by its own clock, between its ticks.
     pub(super) fn server_point(&self) -> TickPoint {
         let shown = Duration::from_nanos(self.server.oscillator.at(self.now));
-        TickPoint::at(NetworkTick::new(0)).moved_by(TickSpan::from_duration(shown, self.rate.step()))
+        TickPoint::at(self.start_tick).moved_by(TickSpan::from_duration(shown, self.rate.step()))
     }
 
     /// Ticks by which the client's prediction is ahead of the server's clock.

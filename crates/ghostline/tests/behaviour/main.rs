@@ -1,0 +1,6 @@
+//! What ghostline promises, chapter by chapter, on the testkit's virtual time.
+
+mod common;
+mod connection;
+mod ghosts;
+mod tidy;

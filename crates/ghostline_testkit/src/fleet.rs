@@ -1,0 +1,453 @@
+//! The fleet: a server world and its clients under virtual time, ticked together or one by one.
+
+use bevy_app::Plugin;
+use bevy_ecs::prelude::{Entity, World, With};
+use ghostline::connection::{
+    ConnectionEvents, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId, NetworkStreamConnection, NetworkStreamInGame,
+};
+use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
+use ghostline::transport::{DriverSettings, InProcessNetwork};
+use ghostline::wire::NetworkTick;
+use ghostline::world::{ClientServerBootstrap, InProcessDrivers, NetWorld, WorldId, WorldKind, WorldOrder};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::checks::{self, Memory};
+use crate::link::{Link, LinkProfile};
+use crate::logs::Logs;
+
+/// Where the fleet's server listens.
+pub const FLEET_PORT: u16 = 7979;
+/// A frame of a fleet, unless a test says otherwise: one tick at the default rate.
+pub const FRAME: Duration = Duration::from_nanos(16_666_667);
+/// Connecting takes at most so many ticks on a clean link.
+const CONNECT_TICKS: usize = 16;
+
+/// How a fleet is made. See [`Fleet::builder`].
+pub struct FleetBuilder {
+    seed: u64,
+    plugins: Option<Box<dyn FnOnce(BootstrapSettings) -> ClientServerBootstrap>>,
+    clients: usize,
+    thin_clients: usize,
+    link: LinkProfile,
+    order: WorldOrder,
+    settings: BootstrapSettings,
+}
+
+#[derive(Clone, Default)]
+struct BootstrapSettings {
+    tick_rate: Option<ClientServerTickRate>,
+    client_tick_rate: Option<ClientTickRate>,
+    game_version: u32,
+}
+
+impl BootstrapSettings {
+    fn apply(self, mut bootstrap: ClientServerBootstrap) -> ClientServerBootstrap {
+        bootstrap = bootstrap.game_version(self.game_version);
+        if let Some(rate) = self.tick_rate {
+            bootstrap = bootstrap.tick_rate(rate);
+        }
+        if let Some(rate) = self.client_tick_rate {
+            bootstrap = bootstrap.client_tick_rate(rate);
+        }
+        bootstrap
+    }
+}
+
+impl FleetBuilder {
+    /// The seed of everything random; printed when a test fails. Default 1.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The game, built once in each world.
+    pub fn plugin(mut self, plugin: impl Plugin) -> Self {
+        self.plugins = Some(Box::new(move |settings| settings.apply(ClientServerBootstrap::new(plugin))));
+        self
+    }
+
+    /// How many client worlds. Default 1.
+    pub fn clients(mut self, count: usize) -> Self {
+        self.clients = count;
+        self
+    }
+
+    /// How many thin client worlds. Default 0.
+    pub fn thin_clients(mut self, count: usize) -> Self {
+        self.thin_clients = count;
+        self
+    }
+
+    /// The link of every client. Default: perfect, posing as a socket.
+    pub fn link(mut self, profile: LinkProfile) -> Self {
+        self.link = profile;
+        self
+    }
+
+    /// Who is ticked first. Default: the server.
+    pub fn order(mut self, order: WorldOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// The tick rates of the server. Default: the library's.
+    pub fn tick_rate(mut self, rate: ClientServerTickRate) -> Self {
+        self.settings.tick_rate = Some(rate);
+        self
+    }
+
+    /// The time settings of the clients. Default: the library's.
+    pub fn client_tick_rate(mut self, rate: ClientTickRate) -> Self {
+        self.settings.client_tick_rate = Some(rate);
+        self
+    }
+
+    /// The version of the game. Default 0.
+    pub fn game_version(mut self, version: u32) -> Self {
+        self.settings.game_version = version;
+        self
+    }
+
+    /// Makes the worlds. Nobody listens or connects yet.
+    ///
+    /// # Panics
+    /// The worlds can't be made.
+    pub fn build(self) -> Fleet {
+        let logs = Logs::capture();
+        let make = self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
+        let drivers = InProcessDrivers { posing_as_socket: self.link.poses_as_socket, settings: DriverSettings::default() };
+        let bootstrap = make(self.settings).drivers(drivers);
+        let mut fleet = Fleet {
+            seed: self.seed,
+            bootstrap,
+            network: InProcessNetwork::new(),
+            worlds: Vec::new(),
+            clients: Vec::new(),
+            thin_clients: Vec::new(),
+            profile: self.link,
+            order: self.order,
+            logs,
+            complaints: Vec::new(),
+        };
+        fleet.add_world("server", WorldKind::Server);
+        for index in 0..self.clients {
+            fleet.add_client(&format!("client {index}"));
+        }
+        for index in 0..self.thin_clients {
+            let place = fleet.add_world(&format!("thin client {index}"), WorldKind::ThinClient);
+            fleet.thin_clients.push(place);
+        }
+        fleet
+    }
+}
+
+fn no_game(_app: &mut bevy_app::App) {}
+
+/// One world of a fleet, with its own clock.
+pub struct FleetWorld {
+    world: NetWorld,
+    clock: Duration,
+    memory: Memory,
+    driver_number: u64,
+}
+
+impl FleetWorld {
+    /// The ECS world.
+    pub fn world(&self) -> &World {
+        self.world.world()
+    }
+
+    /// The ECS world.
+    pub fn world_mut(&mut self) -> &mut World {
+        self.world.world_mut()
+    }
+
+    /// The world with its name, kind and schedules.
+    pub fn net_world(&mut self) -> &mut NetWorld {
+        &mut self.world
+    }
+
+    /// The server tick of this world: on the server the one simulated last, on a client the one predicted. `None` before the first.
+    pub fn server_tick(&self) -> Option<NetworkTick> {
+        self.network_time().server_tick
+    }
+
+    /// The network time.
+    pub fn network_time(&self) -> &NetworkTime {
+        self.world().resource::<NetworkTime>()
+    }
+
+    /// The connection events of this world's last tick.
+    pub fn events(&self) -> Vec<NetCodeConnectionEvent> {
+        self.world().resource::<ConnectionEvents>().as_slice().to_vec()
+    }
+
+    /// The connection entities, in the order in which they were made.
+    pub fn connections(&self) -> Vec<Entity> {
+        self.world().resource::<ghostline::connection::NetworkStreamDriver>().connections().map(|(_, entity)| entity).collect()
+    }
+
+    /// The number of this client; `None` before it has one.
+    pub fn network_id(&mut self) -> Option<NetworkId> {
+        let world = self.world.world_mut();
+        world.query::<&NetworkId>().iter(world).next().copied()
+    }
+
+    fn tick(&mut self, dt: Duration) {
+        self.clock += dt;
+        self.world.run_frame(self.clock, dt);
+    }
+}
+
+/// A server and its clients in one process, in virtual time. Dropping it fails the test on an unexpected warning, a broken invariant,
+/// or an expected log line that did not come.
+///
+/// ```
+/// use ghostline_testkit::Fleet;
+///
+/// let mut fleet = Fleet::builder().clients(2).build();
+/// fleet.connect_all();
+/// fleet.go_in_game_all();
+/// fleet.ticks(10);
+/// assert_eq!(fleet.server().connections().len(), 2);
+/// ```
+pub struct Fleet {
+    seed: u64,
+    bootstrap: ClientServerBootstrap,
+    network: InProcessNetwork,
+    worlds: Vec<FleetWorld>,
+    clients: Vec<usize>,
+    thin_clients: Vec<usize>,
+    profile: LinkProfile,
+    order: WorldOrder,
+    logs: Logs,
+    complaints: Vec<String>,
+}
+
+impl Fleet {
+    /// A fleet of one server and one client on a perfect link, unless told otherwise.
+    pub fn builder() -> FleetBuilder {
+        FleetBuilder {
+            seed: 1,
+            plugins: None,
+            clients: 1,
+            thin_clients: 0,
+            link: LinkProfile::default(),
+            order: WorldOrder::ServerFirst,
+            settings: BootstrapSettings::default(),
+        }
+    }
+
+    fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
+        let place = self.worlds.len();
+        let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
+        let id = WorldId(place as u64);
+        let world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, clock)
+            .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"));
+        self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), driver_number: place as u64 });
+        place
+    }
+
+    /// Adds a client world; it does not connect by itself. Returns its number.
+    pub fn add_client(&mut self, name: &str) -> usize {
+        let place = self.add_world(name, WorldKind::Client);
+        self.clients.push(place);
+        self.clients.len() - 1
+    }
+
+    /// The server.
+    pub fn server(&mut self) -> &mut FleetWorld {
+        &mut self.worlds[0]
+    }
+
+    /// A client.
+    pub fn client(&mut self, index: usize) -> &mut FleetWorld {
+        let place = self.clients[index];
+        &mut self.worlds[place]
+    }
+
+    /// A thin client.
+    pub fn thin_client(&mut self, index: usize) -> &mut FleetWorld {
+        let place = self.thin_clients[index];
+        &mut self.worlds[place]
+    }
+
+    /// How many clients there are, thin ones not counted.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The link of a client.
+    pub fn link(&mut self, client: usize) -> Link<'_> {
+        let number = self.worlds[self.clients[client]].driver_number;
+        Link::new(&self.network, number)
+    }
+
+    /// The link of a thin client.
+    pub fn thin_link(&mut self, thin_client: usize) -> Link<'_> {
+        let number = self.worlds[self.thin_clients[thin_client]].driver_number;
+        Link::new(&self.network, number)
+    }
+
+    /// The captured logs.
+    pub fn logs(&mut self) -> &mut Logs {
+        &mut self.logs
+    }
+
+    /// One frame of [`FRAME`] for everybody, in the fleet's order.
+    pub fn tick(&mut self) {
+        self.tick_by(FRAME);
+    }
+
+    /// One frame of length `dt` for everybody, in the fleet's order.
+    pub fn tick_by(&mut self, dt: Duration) {
+        match self.order {
+            WorldOrder::ServerFirst => {
+                self.tick_server(dt);
+                self.tick_clients(dt);
+            }
+            WorldOrder::ClientFirst => {
+                self.tick_clients(dt);
+                self.tick_server(dt);
+            }
+        }
+    }
+
+    /// `count` frames of [`FRAME`].
+    pub fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.tick();
+        }
+    }
+
+    /// One frame of the server alone; what it sent is delivered.
+    pub fn tick_server(&mut self, dt: Duration) {
+        self.tick_places(&[0], dt);
+    }
+
+    /// One frame of one client alone; what it sent is delivered.
+    pub fn tick_client(&mut self, index: usize, dt: Duration) {
+        let place = self.clients[index];
+        self.tick_places(&[place], dt);
+    }
+
+    fn tick_clients(&mut self, dt: Duration) {
+        let places: Vec<usize> = self.clients.iter().chain(&self.thin_clients).copied().collect();
+        self.tick_places(&places, dt);
+    }
+
+    fn tick_places(&mut self, places: &[usize], dt: Duration) {
+        for &place in places {
+            let world = &mut self.worlds[place];
+            world.tick(dt);
+            self.complaints.extend(checks::check(&mut world.world, &mut world.memory));
+        }
+        self.network.deliver();
+    }
+
+    /// Makes the server listen.
+    ///
+    /// # Panics
+    /// It can't.
+    pub fn listen(&mut self) {
+        let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, FLEET_PORT));
+        if let Err(error) = self.server().world_mut().listen(endpoint) {
+            panic!("the server can't listen: {error}");
+        }
+    }
+
+    /// Makes a client connect; returns its connection entity.
+    ///
+    /// # Panics
+    /// It can't.
+    pub fn connect(&mut self, client: usize) -> Entity {
+        let place = self.clients[client];
+        self.connect_place(place)
+    }
+
+    fn connect_place(&mut self, place: usize) -> Entity {
+        let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, FLEET_PORT));
+        match self.worlds[place].world_mut().connect(endpoint) {
+            Ok(entity) => entity,
+            Err(error) => panic!("`{}` can't connect: {error}", self.worlds[place].world.name()),
+        }
+    }
+
+    /// Listens if nobody does, connects every client and thin client that isn't, and ticks until all have their number.
+    ///
+    /// # Panics
+    /// It takes too long.
+    pub fn connect_all(&mut self) {
+        let mut facade = self.server().world_mut().resource_mut::<ghostline::connection::NetworkStreamDriver>();
+        if !facade.is_listening() {
+            self.listen();
+        }
+        let places: Vec<usize> = self.clients.iter().chain(&self.thin_clients).copied().collect();
+        for &place in &places {
+            if self.worlds[place].connections().is_empty() {
+                self.connect_place(place);
+            }
+        }
+        for _ in 0..CONNECT_TICKS {
+            if places.iter().all(|&place| self.worlds[place].network_id().is_some()) {
+                return;
+            }
+            self.tick();
+        }
+        for &place in &places {
+            let world = self.worlds[place].world.world_mut();
+            let states: Vec<_> = world.query::<&NetworkStreamConnection>().iter(world).map(|c| c.state).collect();
+            assert!(
+                world.query::<&NetworkId>().iter(world).next().is_some(),
+                "`{}` is not connected after {CONNECT_TICKS} ticks: {states:?}",
+                self.worlds[place].world.name()
+            );
+        }
+    }
+
+    /// Puts every connection that has a number into the game, on both sides.
+    pub fn go_in_game_all(&mut self) {
+        for world in &mut self.worlds {
+            let world = world.world_mut();
+            let connected: Vec<Entity> = world.query_filtered::<Entity, With<NetworkId>>().iter(world).collect();
+            for entity in connected {
+                world.entity_mut(entity).insert(NetworkStreamInGame);
+            }
+        }
+    }
+
+    /// Drops a client's world, as a crash or a quit does.
+    pub fn drop_client(&mut self, index: usize) {
+        let place = self.clients.remove(index);
+        self.worlds.remove(place);
+        for other in self.clients.iter_mut().chain(&mut self.thin_clients) {
+            if *other > place {
+                *other -= 1;
+            }
+        }
+    }
+
+    /// The profile that links were made with.
+    pub fn profile(&self) -> &LinkProfile {
+        &self.profile
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::debug!("a fleet with seed {} ends in a panic", self.seed);
+            eprintln_seed(self.seed);
+            return;
+        }
+        let mut complaints = std::mem::take(&mut self.complaints);
+        complaints.extend(self.logs.complaints());
+        assert!(complaints.is_empty(), "seed {}:\n{}", self.seed, complaints.join("\n"));
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a failing test must tell its seed")]
+fn eprintln_seed(seed: u64) {
+    eprintln!("the fleet's seed was {seed}");
+}
