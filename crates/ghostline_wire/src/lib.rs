@@ -21,6 +21,8 @@ mod ack;
 mod bits;
 mod command;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 pub mod limits;
 mod packed;
