@@ -10,22 +10,46 @@ struct NewestRemote {
     received_at_ms: u16,
 }
 
-/// Smoothed round trip and deviation from 16-bit millisecond clocks that wrap.
-///
-/// The first sample is taken as it is, each further one counts 1/8; the deviation moves by 1/4 of each sample's distance from the
-/// estimate. Packets that were overtaken (their remote time is older than the newest seen) change nothing.
-#[derive(Clone, Debug, Default)]
-pub struct RttEstimator {
-    newest: Option<NewestRemote>,
+/// Running averages, in ms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Averages {
     estimate: Option<f64>,
     deviation: f64,
 }
 
-impl RttEstimator {
+impl Averages {
     /// Weight of a new sample in the estimate.
     const ESTIMATE_WEIGHT: f64 = 1.0 / 8.0;
     /// Weight of a new sample in the deviation.
     const DEVIATION_WEIGHT: f64 = 1.0 / 4.0;
+
+    fn with(self, sample_ms: f64) -> Self {
+        let estimate = match self.estimate {
+            Some(estimate) => estimate + (sample_ms - estimate) * Self::ESTIMATE_WEIGHT,
+            None => sample_ms,
+        };
+        let distance = (sample_ms - estimate).abs();
+        Self {
+            estimate: Some(estimate),
+            deviation: self.deviation + (distance - self.deviation) * Self::DEVIATION_WEIGHT,
+        }
+    }
+}
+
+/// Smoothed round trip and deviation from 16-bit millisecond clocks that wrap.
+///
+/// The first sample is taken as it is, each further one counts 1/8; the deviation moves by 1/4 of each sample's distance from the
+/// estimate. Packets that were overtaken (their remote time is older than the newest seen) change nothing. Of packets that are read in
+/// the same millisecond only the newest counts: the others had to wait for the frame that read them, after a stall for seconds.
+#[derive(Clone, Debug, Default)]
+pub struct RttEstimator {
+    newest: Option<NewestRemote>,
+    averages: Averages,
+    /// The averages without the samples of the newest packet's millisecond.
+    averages_before: Averages,
+}
+
+impl RttEstimator {
     /// Differences of wrapping clocks from here on are negative ones.
     const TOP_BIT: u16 = 0x8000;
     /// After a silence this long (16.4 s) a wrapping comparison of remote times may be wrong, so the next packet counts in any case.
@@ -48,6 +72,10 @@ impl RttEstimator {
                 return None;
             }
         }
+        let is_another_of_this_read = self.newest.is_some_and(|newest| newest.received_at_ms == local_now_ms);
+        if !is_another_of_this_read {
+            self.averages_before = self.averages;
+        }
         self.newest = Some(NewestRemote { remote_time_ms, received_at_ms: local_now_ms });
 
         let sample = local_now_ms.wrapping_sub(return_time_ms?);
@@ -55,13 +83,7 @@ impl RttEstimator {
             // An echo from our future: a clock that was reset, or a lie.
             return None;
         }
-        let sample_ms = f64::from(sample);
-        let estimate = match self.estimate {
-            Some(estimate) => estimate + (sample_ms - estimate) * Self::ESTIMATE_WEIGHT,
-            None => sample_ms,
-        };
-        self.deviation += ((sample_ms - estimate).abs() - self.deviation) * Self::DEVIATION_WEIGHT;
-        self.estimate = Some(estimate);
+        self.averages = self.averages_before.with(f64::from(sample));
         Some(sample)
     }
 
@@ -74,12 +96,12 @@ impl RttEstimator {
 
     /// Smoothed round trip in ms, `0.0..=32767.0`; `None` before the first sample.
     pub fn estimated_ms(&self) -> Option<f32> {
-        self.estimate.map(|estimate| estimate as f32)
+        self.averages.estimate.map(|estimate| estimate as f32)
     }
 
     /// Smoothed distance of the samples from the estimate, in ms; 0 before the second sample.
     pub fn deviation_ms(&self) -> f32 {
-        self.deviation as f32
+        self.averages.deviation as f32
     }
 }
 
@@ -140,6 +162,19 @@ mod tests {
         rtt.on_packet(0, 0, Some(0));
         // 40 s later on both clocks: the remote time seems older to a 16-bit comparison.
         assert_eq!(rtt.on_packet(40_000, 40_000, Some(39_950)), Some(50));
+    }
+
+    #[test]
+    fn of_packets_that_waited_for_the_same_read_only_the_newest_counts() {
+        let mut rtt = RttEstimator::new();
+        rtt.on_packet(100, 50, Some(60));
+        // A stall of a second: 60 packets are read at once.
+        for packet in 0..60 {
+            let sent = 66 + packet * 16;
+            rtt.on_packet(1_140, sent, Some(76 + packet * 16));
+        }
+        let last_sample = f64::from(1_140 - 76 - 59 * 16);
+        assert_eq!(f64::from(rtt.estimated_ms().unwrap()), 40.0 + (last_sample - 40.0) / 8.0);
     }
 
     #[test]

@@ -80,6 +80,13 @@ pub struct TimeSyncStatistics {
 }
 
 /// The state of time synchronisation.
+///
+/// Until the first snapshot in the game there is nothing to go by. From then on three things are kept:
+/// * an estimate of the newest snapshot's tick, moved by time and pulled to each snapshot by 1/8 of its error;
+/// * prediction, a round trip and a slack ahead of it. Its clock runs at 0.9 to 1.1 so that commands arrive early by the slack, as the
+///   server reports; corrections that no report can show yet count as done. If that is off by more than 10 ticks, it jumps;
+/// * interpolation, behind it by the configured delay or by what the snapshots' irregularity asks for, up to six of their intervals. Its
+///   clock runs at 0.85 to 1.1 and jumps only forward.
 #[derive(Clone, Debug, Default)]
 pub struct TimeSync {
     running: Option<Running>,
@@ -182,7 +189,8 @@ impl Running {
             // process it would make the first commands late.
             prediction.shift(TickSpan::from_duration(in_process_frame_dt(input.dt, input.rate), input.rate.step()));
         }
-        let interpolation = InterpolationController::new(&estimator, input.rate, input.client_rate);
+        let interpolation =
+            InterpolationController::new(&estimator, prediction.target(), input.rate, input.client_rate);
         Self { estimator, prediction, interpolation }
     }
 
@@ -223,6 +231,8 @@ fn bounded(value: f64, min: f64, max: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn input<'a>(
@@ -310,5 +320,70 @@ mod tests {
         assert!((statistics.prediction_time_scale - 1.1).abs() < 1e-6);
         assert!((statistics.interpolation_delay_ticks - 2.0).abs() < 1e-6);
         assert_eq!(sync.take_statistics().prediction_time_scale, 1.0);
+    }
+
+    /// What a frame can bring, however absurd.
+    #[derive(Clone, Debug)]
+    struct AnyFrame {
+        dt_ms: u64,
+        snapshot_step: Option<i32>,
+        rtt_ms: f32,
+        deviation_ms: f32,
+        command_age_q8: i32,
+        is_in_process: bool,
+    }
+
+    fn any_frame() -> impl Strategy<Value = AnyFrame> {
+        let step = prop_oneof![8 => (0..4_i32).prop_map(Some), 1 => any::<i32>().prop_map(Some), 1 => Just(None)];
+        let age = prop_oneof![4 => -2000..2000_i32, 1 => any::<i32>()];
+        let ms = prop_oneof![8 => 0.0..500.0_f32, 1 => any::<f32>()];
+        (prop_oneof![8 => 0..50_u64, 1 => any::<u64>()], step, ms.clone(), ms, age, any::<bool>()).prop_map(
+            |(dt_ms, snapshot_step, rtt_ms, deviation_ms, command_age_q8, is_in_process)| AnyFrame {
+                dt_ms,
+                snapshot_step,
+                rtt_ms,
+                deviation_ms,
+                command_age_q8,
+                is_in_process,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_interpolation_does_not_go_back(frames in prop::collection::vec(any_frame(), 1..200), start: u32) {
+            let (rate, client_rate) = (ClientServerTickRate::default().resolve_defaults(), ClientTickRate::default());
+            let mut sync = TimeSync::new();
+            let mut snapshot = NetworkTick::new(start);
+            let mut now_ms = start;
+            let mut last: Option<TickPoint> = None;
+            for frame in frames {
+                if let Some(step) = frame.snapshot_step {
+                    snapshot = NetworkTick::new(snapshot.index().wrapping_add_signed(step));
+                }
+                now_ms = now_ms.wrapping_add(frame.dt_ms as u32);
+                let output = sync.update(&TimeSyncInput {
+                    dt: Duration::from_millis(frame.dt_ms),
+                    now_ms,
+                    in_game: true,
+                    latest_snapshot: frame.snapshot_step.map(|_| snapshot),
+                    estimated_rtt_ms: frame.rtt_ms,
+                    deviation_rtt_ms: frame.deviation_ms,
+                    command_age_q8: frame.command_age_q8,
+                    is_in_process: frame.is_in_process,
+                    rate: &rate,
+                    client_rate: &client_rate,
+                });
+                prop_assert_eq!(output.predict_target.is_some(), output.interpolate_target.is_some());
+                prop_assert!((2.0..=10.0).contains(&output.current_interpolation_delay_ticks) || output.predict_target.is_none());
+                if let (Some(now), Some(last)) = (output.interpolate_target, last) {
+                    prop_assert!(now.since(last) >= TickSpan::ZERO);
+                }
+                if let Some(warning) = output.warning {
+                    prop_assert!(warning.ticks < 0);
+                }
+                last = output.interpolate_target.or(last);
+            }
+        }
     }
 }

@@ -23,15 +23,17 @@ impl InterpolationController {
     /// A target this many ticks ahead is jumped to.
     const JUMP_TICKS: f64 = 10.0;
 
+    /// `predict` is where prediction begins: interpolation is never ahead of it.
     pub(super) fn new(
         estimator: &SnapshotEstimator,
+        predict: TickPoint,
         rate: &ClientServerTickRate,
         client_rate: &ClientTickRate,
     ) -> Self {
         let wanted = configured_delay(rate, client_rate);
         let longest = wanted.max(SnapshotEstimator::longest_perceived_delay(rate));
         let delay = (wanted + 2.0 * estimator.delta_deviation()).min(longest);
-        Self { target: behind(estimator.estimate(), delay), delay }
+        Self { target: behind(estimator.estimate(), delay).min(predict), delay }
     }
 
     pub(super) fn target(&self) -> TickPoint {
@@ -128,7 +130,7 @@ mod tests {
             let rate = ClientServerTickRate { network_tick_rate, ..Default::default() }.resolve_defaults();
             let snapshot = NetworkTick::new(1000);
             let estimator = SnapshotEstimator::new(snapshot, 0, 0.0, &rate);
-            let controller = InterpolationController::new(&estimator, &rate, &client_rate);
+            let controller = InterpolationController::new(&estimator, TickPoint::at(snapshot), &rate, &client_rate);
             Self { rate, client_rate, estimator, controller, snapshot, now_ms: 0 }
         }
 
@@ -170,7 +172,7 @@ mod tests {
         let client_rate = ClientTickRate::default();
         let delay = |deviation_ms| {
             let estimator = SnapshotEstimator::new(NetworkTick::new(9), 0, deviation_ms, &rate);
-            InterpolationController::new(&estimator, &rate, &client_rate).delay()
+            InterpolationController::new(&estimator, TickPoint::at(NetworkTick::new(9)), &rate, &client_rate).delay()
         };
         assert!((delay(10.0) - 3.2).abs() < 1e-9);
         assert_eq!(delay(500.0), 6.0);

@@ -158,13 +158,14 @@ impl PredictionController {
 
     fn run_at_speed(&mut self, frame: TickSpan, behind_by: f64, client_rate: &ClientTickRate) -> PredictionStep {
         let gain = f64::from(client_rate.command_age_correction_fraction);
-        let (slowest, fastest) = (client_rate.prediction_time_scale_min.into(), client_rate.prediction_time_scale_max.into());
+        let (slowest, fastest) =
+            (client_rate.prediction_time_scale_min.into(), client_rate.prediction_time_scale_max.into());
         let ticks = frame.to_f64();
         let time_scale = bounded(1.0 + gain * behind_by, slowest, fastest);
         // A long frame must not correct more than there is to correct.
         let correction = bounded(ticks * (time_scale - 1.0), -behind_by.abs(), behind_by.abs());
         self.target = self.target.moved_by(frame.plus(TickSpan::from_f64(correction)));
-        self.corrections[slot(self.newest_slot)] += correction;
+        self.note_correction(correction);
         PredictionStep { time_scale: if ticks > 0.0 { 1.0 + correction / ticks } else { 1.0 }, rolled_back: None }
     }
 
@@ -172,17 +173,25 @@ impl PredictionController {
     fn reset(&mut self, wanted: TickPoint, behind_by: f64) -> PredictionStep {
         let (from, to) = (self.target.tick(), wanted.tick());
         self.target = wanted;
-        self.corrections[slot(self.newest_slot)] += behind_by;
+        self.note_correction(behind_by);
         let ticks = to.ticks_since(from);
         let rolled_back = (ticks < 0).then_some(PredictionRolledBack { ticks, from, to });
         PredictionStep { time_scale: 1.0, rolled_back }
+    }
+
+    fn note_correction(&mut self, ticks: f64) {
+        if let Some(correction) = self.corrections.get_mut(slot(self.newest_slot)) {
+            *correction += ticks;
+        }
     }
 
     /// Makes `snapshot` the newest slot and empties those between.
     fn open_slot(&mut self, snapshot: NetworkTick) {
         let new_slots = usize::try_from(snapshot.ticks_since(self.newest_slot)).unwrap_or(0);
         for offset in 0..new_slots.min(Self::CORRECTION_SLOTS) {
-            self.corrections[slot(snapshot.sub(offset as u32))] = 0.0;
+            if let Some(correction) = self.corrections.get_mut(slot(snapshot.sub(offset as u32))) {
+                *correction = 0.0;
+            }
         }
         if new_slots > 0 {
             self.newest_slot = snapshot;
@@ -198,7 +207,8 @@ impl PredictionController {
             if offset >= rtt_ticks {
                 unreported *= Self::SERVER_SMOOTHING;
             }
-            sum += self.corrections[slot(self.newest_slot.sub(offset))] * unreported;
+            let correction = self.corrections.get(slot(self.newest_slot.sub(offset)));
+            sum += correction.copied().unwrap_or(0.0) * unreported;
         }
         sum
     }
@@ -236,7 +246,10 @@ mod tests {
     fn a_round_trip_of_800_ms_becomes_input_latency() {
         let lead = lead(800.0, &ClientTickRate::default());
         // 48 ticks of round trip and 2 of slack, of which 30 (500 ms) are predicted.
-        assert_eq!(lead, Lead { rtt_ticks: 48, slack: 2, effective_input_latency: 20, predict_ahead_by: 30, uncertainty: 0.0 });
+        assert_eq!(
+            lead,
+            Lead { rtt_ticks: 48, slack: 2, effective_input_latency: 20, predict_ahead_by: 30, uncertainty: 0.0 }
+        );
     }
 
     #[test]

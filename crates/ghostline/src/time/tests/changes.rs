@@ -25,7 +25,8 @@ fn a_round_trip_that_goes_from_40_to_140_and_back_settles_without_a_backward_tic
         session.run(3.0, |session, frame| {
             assert!(frame.runs);
             assert_eq!((session.client.output.warning, frame.jump_back), (None, None));
-            let now = (session.client.output.predict_target.unwrap(), session.client.output.interpolate_target.unwrap());
+            let now =
+                (session.client.output.predict_target.unwrap(), session.client.output.interpolate_target.unwrap());
             if let Some((predict, interpolate)) = last.replace(now) {
                 assert!(now.0.since(predict) > TickSpan::ZERO);
                 assert!(now.1.since(interpolate) >= TickSpan::ZERO);
@@ -177,18 +178,21 @@ fn a_client_that_ran_20_ticks_alone_reports_that_prediction_jumped_back() {
 #[test]
 fn a_target_forced_ten_ticks_back_skips_nine_frames_and_nothing_is_simulated_twice() {
     for warm_up in 120..180 {
-        let mut session = Session::new(11);
-        session.run(f64::from(warm_up) / 60.0, |_, _| {});
-        let done = session.client.time.last_full_server_tick().unwrap();
-        // This frame ran; the target of the next one is what was forced, and a tick.
-        session.client.sync.shift_predict_target(-10);
-        let mut ran = Vec::new();
-        session.run(10.0 / 60.0, |session, frame| {
-            assert_eq!((session.client.output.warning, frame.jump_back), (None, None));
-            ran.push(frame.runs);
-        });
-        assert_eq!(ran, [false, false, false, false, false, false, false, false, false, true]);
-        assert!(!session.client.time.last_full_server_tick().unwrap().is_older_than(done));
+        for receives_in_skipped_frames in [true, false] {
+            let mut session = Session::new(11);
+            session.receives_in_skipped_frames = receives_in_skipped_frames;
+            // The last of these frames runs, and while it runs the target is forced.
+            session.run(f64::from(warm_up) / 60.0, |_, _| {});
+            let done = session.client.time.last_full_server_tick().unwrap();
+            session.client.sync.shift_predict_target(-10);
+            let mut ran = Vec::new();
+            session.run(10.0 / 60.0, |session, frame| {
+                assert_eq!((session.client.output.warning, frame.jump_back), (None, None));
+                ran.push(frame.runs);
+            });
+            assert_eq!(ran, [false, false, false, false, false, false, false, false, false, true]);
+            assert!(!session.client.time.last_full_server_tick().unwrap().is_older_than(done));
+        }
     }
 }
 

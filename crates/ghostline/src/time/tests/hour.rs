@@ -9,17 +9,18 @@ use super::session::{Random, Session};
 
 const HOUR: u64 = 3600 * 1_000_000_000;
 
-/// A frame length that changes a little with every frame and wholly every second, between 1/500 s and 1/20 s.
+/// Frame lengths that change a little with every frame, and wholly every second if no rate is given, between 1/500 s and 1/20 s.
 struct Frames {
     random: Random,
+    fixed_hertz: Option<f64>,
     hertz: f64,
     next: u64,
     next_change: u64,
 }
 
 impl Frames {
-    fn new(seed: u64) -> Self {
-        Self { random: Random(seed), hertz: 60.0, next: 0, next_change: 0 }
+    fn new(seed: u64, fixed_hertz: Option<f64>) -> Self {
+        Self { random: Random(seed), fixed_hertz, hertz: 60.0, next: 0, next_change: 0 }
     }
 
     /// Moves on to the time of the next frame.
@@ -27,7 +28,8 @@ impl Frames {
         if self.next >= self.next_change {
             self.next_change = self.next + 1_000_000_000;
             // Evenly over the length of frames, not their number.
-            self.hertz = 1.0 / self.random.between(1.0 / 500.0, 1.0 / 20.0);
+            let changed = 1.0 / self.random.between(1.0 / 500.0, 1.0 / 20.0);
+            self.hertz = self.fixed_hertz.unwrap_or(changed);
         }
         self.next += (self.random.between(0.9, 1.1) * 1e9 / self.hertz) as u64;
     }
@@ -42,8 +44,11 @@ struct Report {
     entered: (Duration, TickPoint),
 }
 
-fn run_for(duration: u64, mut session: Session, seed: u64) -> Report {
-    let (mut client, mut server) = (Frames::new(seed), Frames::new(!seed));
+fn run_for(duration: u64, session: Session, seed: u64) -> Report {
+    run_at(duration, session, Frames::new(seed, None), Frames::new(!seed, None))
+}
+
+fn run_at(duration: u64, mut session: Session, mut client: Frames, mut server: Frames) -> Report {
     let mut lead = (f64::MAX, f64::MIN);
     let mut entered = None;
     let mut last_interpolation = None;
@@ -83,7 +88,7 @@ fn check_server(session: &Session) {
     let server = &session.server.server_loop;
     let behind = session.server_point().since(TickPoint::at(server.tick())).to_f64();
     assert!((-0.001..1.0).contains(&behind), "{behind}");
-    let ticks = u64::from(server.tick().ticks_since(session.start_tick()).unsigned_abs());
+    let ticks = session.server.ticks;
     assert_eq!(server.elapsed(), Duration::from_nanos(ticks * 1_000_000_000 / u64::from(session.rate.step().hertz())));
     if let Some(tick) = session.server.time.server_tick {
         assert_eq!(tick, server.tick());
@@ -120,6 +125,20 @@ fn an_hour_at_one_percent_drift_either_way_adds_up_to_nothing() {
         // The scaled clock follows the server's, not the client's.
         let scaled = session.client.client_loop.elapsed().as_secs_f64();
         assert!((scaled - expected_ticks / 60.0).abs() < 1.0, "{scaled}");
+    }
+}
+
+#[test]
+fn an_hour_at_the_fastest_and_the_slowest_frames_adds_up_to_nothing() {
+    for (client_hz, server_hz) in [(500.0, 60.0), (20.0, 500.0)] {
+        let mut session = Session::new(25);
+        session.set_link(30.0, 10.0, 0.01);
+        session.client.oscillator.drift_ppm = 10_000;
+        let (client, server) = (Frames::new(9, Some(client_hz)), Frames::new(10, Some(server_hz)));
+        let report = run_at(HOUR, session, client, server);
+        check_client_time(&report);
+        assert!(report.lead.0 > 2.0 && report.lead.1 < 10.0, "{:?} at {client_hz} Hz", report.lead);
+        assert!(report.late_commands * 500 <= report.session.server.margins.len(), "{}", report.late_commands);
     }
 }
 

@@ -78,14 +78,25 @@ fn with_the_client_first_its_commands_are_used_in_the_frame_that_made_them() {
 
 #[test]
 fn after_a_hitch_the_client_is_not_ahead_of_what_its_server_can_do() {
-    let mut session = Session::in_process(5, rate(60));
-    let frame = session.rate.step().duration(1);
-    for _ in 0..120 {
-        session.frame(frame);
+    for stall_ms in [200, 1000, 5000] {
+        let mut session = Session::in_process(5, rate(60));
+        let frame = session.rate.step().duration(1);
+        for _ in 0..120 {
+            session.frame(frame);
+        }
+        session.frame(Duration::from_millis(stall_ms));
+        for _ in 0..240 {
+            session.frame(frame);
+            assert!(ahead_of_server(&session) <= 4);
+        }
+        // What the server put off it has made up for, and the client with it.
+        for _ in 0..60 {
+            session.frame(frame);
+            assert!((1..=2).contains(&ahead_of_server(&session)), "{} after {stall_ms} ms", ahead_of_server(&session));
+        }
     }
-    for _ in 0..5 {
-        session.frame(Duration::from_secs(1));
-        let ahead = session.client.time.server_tick.unwrap().ticks_since(session.server.server_loop.tick());
-        assert!((0..=2).contains(&ahead), "{ahead}");
-    }
+}
+
+fn ahead_of_server(session: &Session) -> i32 {
+    session.client.time.server_tick.unwrap().ticks_since(session.server.server_loop.tick())
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ghostline_wire::NetworkTick;
 
 use super::super::{
-    ClientFrame, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime, RttEstimator, ServerLoop,
-    TickPoint, TickSpan, TimeSync, TimeSyncInput, TimeSyncOutput,
+    ClientFrame, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime,
+    RttEstimator, ServerLoop, TickPoint, TickSpan, TimeSync, TimeSyncInput, TimeSyncOutput,
 };
 
 /// A small seeded generator (SplitMix64).
@@ -53,7 +53,16 @@ pub(super) struct Link<T> {
 impl<T> Link<T> {
     fn new(seed: u64) -> Self {
         let random = Random(seed);
-        Self { delay_ms: 0.0, jitter_ms: 0.0, loss: 0.0, drop_every: 0, is_cut: false, random, in_flight: BTreeMap::new(), sent: 0 }
+        Self {
+            delay_ms: 0.0,
+            jitter_ms: 0.0,
+            loss: 0.0,
+            drop_every: 0,
+            is_cut: false,
+            random,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+        }
     }
 
     fn send(&mut self, now: u64, packet: T) {
@@ -119,6 +128,8 @@ pub(super) struct Server {
     pub newest_full_command: Option<NetworkTick>,
     newest_command: Option<(NetworkTick, bool)>,
     ticks_since_snapshot: u32,
+    /// Ticks that were run.
+    pub ticks: u64,
     /// Ticks between a command's first arrival and its use.
     pub margins: Vec<i32>,
 }
@@ -145,8 +156,10 @@ pub(super) struct Session {
     pub client_rate: ClientTickRate,
     pub server: Server,
     pub client: Client,
-    /// The server's tick at time 0 of its clock.
-    start_tick: NetworkTick,
+    /// Where the server is at time 0 of its clock.
+    start: TickPoint,
+    /// Whether snapshots are taken in also when the client's frame doesn't run.
+    pub receives_in_skipped_frames: bool,
     pub up: Link<Command>,
     pub down: Link<Snapshot>,
 }
@@ -171,6 +184,7 @@ impl Session {
                 newest_full_command: None,
                 newest_command: None,
                 ticks_since_snapshot: 0,
+                ticks: 0,
                 margins: Vec::new(),
             },
             client: Client {
@@ -187,7 +201,8 @@ impl Session {
                 in_game: true,
                 is_in_process: false,
             },
-            start_tick: NetworkTick::new(0),
+            start: TickPoint::at(NetworkTick::new(0)),
+            receives_in_skipped_frames: true,
             up: Link::new(seed),
             down: Link::new(!seed),
         }
@@ -195,12 +210,8 @@ impl Session {
 
     /// Lets the server begin after `tick`.
     pub(super) fn start_at_tick(&mut self, tick: NetworkTick) {
-        self.start_tick = tick;
+        self.start = TickPoint::at(tick);
         self.server.server_loop = ServerLoop::starting_at(tick, Duration::ZERO);
-    }
-
-    pub(super) fn start_tick(&self) -> NetworkTick {
-        self.start_tick
     }
 
     /// Begins with all clocks at `ms`.
@@ -209,7 +220,7 @@ impl Session {
         self.server.oscillator.advance(self.now);
         self.client.oscillator.advance(self.now);
         let passed = TickSpan::from_duration(Duration::from_millis(ms), self.rate.step());
-        self.start_tick = TickPoint::at(self.start_tick).moved_by(TickSpan::ZERO.minus(passed)).tick();
+        self.start = self.start.moved_by(TickSpan::ZERO.minus(passed));
     }
 
     /// The same in process: nothing is delayed, and the client knows.
@@ -274,6 +285,7 @@ impl Session {
                 server.take_command(command);
             }
             server.update_command_age();
+            server.ticks += u64::from(step.ticks);
             server.ticks_since_snapshot += step.ticks;
             if server.ticks_since_snapshot >= rate.send_interval() {
                 server.ticks_since_snapshot = 0;
@@ -289,7 +301,7 @@ impl Session {
     }
 
     fn client_frame_of(&mut self, dt: Duration) -> ClientFrame {
-        let Self { now, rate, client_rate, client, up, down, .. } = self;
+        let Self { now, rate, client_rate, client, up, down, receives_in_skipped_frames, .. } = self;
         client.clock.update(Duration::from_nanos(client.oscillator.shown));
         client.output = client.sync.update(&TimeSyncInput {
             dt,
@@ -312,13 +324,13 @@ impl Session {
             rate,
         };
         let frame = client.client_loop.advance(&input, &mut client.time);
-        while let Some(snapshot) = down.receive(*now) {
+        while let Some(snapshot) = if frame.runs || *receives_in_skipped_frames { down.receive(*now) } else { None } {
             client.take_snapshot(snapshot);
         }
-        if frame.runs && client.time.server_tick.is_some() {
-            if let Some(command) = client.command() {
-                up.send(*now, command);
-            }
+        if frame.runs
+            && let Some(command) = client.command()
+        {
+            up.send(*now, command);
         }
         frame
     }
@@ -326,7 +338,7 @@ impl Session {
     /// Where the server is by its own clock, between its ticks.
     pub(super) fn server_point(&self) -> TickPoint {
         let shown = Duration::from_nanos(self.server.oscillator.at(self.now));
-        TickPoint::at(self.start_tick).moved_by(TickSpan::from_duration(shown, self.rate.step()))
+        self.start.moved_by(TickSpan::from_duration(shown, self.rate.step()))
     }
 
     /// Ticks by which the client's prediction is ahead of the server's clock.
@@ -353,7 +365,8 @@ impl Server {
             return;
         }
         self.newest_command = Some((command.input_target, command.is_full_tick));
-        self.newest_full_command = Some(if command.is_full_tick { command.input_target } else { command.input_target.prev() });
+        self.newest_full_command =
+            Some(if command.is_full_tick { command.input_target } else { command.input_target.prev() });
         self.margins.push(command.input_target.ticks_since(self.server_loop.tick()));
     }
 
