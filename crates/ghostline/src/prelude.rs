@@ -2,8 +2,9 @@
 
 pub use crate::command::{CommandAppExt, CommandBuffer, InputEvent};
 pub use crate::connection::{
-    CommandTarget, ConnectionEvents, ConnectionStatus, ConnectionWorldExt, DisconnectReason, InGameAppExt, LocalConnection, NetworkId,
-    NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame, NetworkStreamRequestDisconnect,
+    CommandTarget, ConnectionEvents, ConnectionStatus, ConnectionWorldExt, DisconnectReason, InGameAppExt,
+    LocalConnection, NetworkId, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
+    NetworkStreamRequestDisconnect,
 };
 pub use crate::ghost::{
     AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
@@ -11,13 +12,14 @@ pub use crate::ghost::{
 pub use crate::prediction::{PredictedGhost, Simulate};
 pub use crate::rpc::{ReceiveRpcCommandRequest, RpcAppExt, SendRpcCommandRequest};
 pub use crate::schedule::{
-    AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation, PredictedFixedStepSimulation,
-    PredictedSimulation, Presentation, Simulation,
+    AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,
+    PredictedFixedStepSimulation, PredictedSimulation, Presentation, Simulation,
 };
 pub use crate::snapshot::{GhostCount, NetworkStreamSnapshotTargetSize};
 pub use crate::time::{ClientServerTickRate, ClientTickRate, NetworkTime, UnscaledClientTime};
 pub use crate::wire::NetworkTick;
 pub use crate::world::{
-    AddSystemsIn, ClientServerBootstrap, PlayType, WorldFlags, WorldKind, WorldOrder, Worlds, is_client, is_server, is_thin_client,
+    AddSystemsIn, ClientServerBootstrap, PlayType, WorldFlags, WorldKind, WorldOrder, Worlds, is_client, is_server,
+    is_thin_client,
 };
 pub use crate::{CommandData, GhostComponent, InputComponentData, RpcCommand};

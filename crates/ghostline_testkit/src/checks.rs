@@ -56,7 +56,8 @@ fn check_ticks(world: &World, kind: WorldKind, memory: &mut Memory, complaints: 
 
 /// Statistics, map and entities tell the same story.
 fn check_ghosts(world: &mut World, kind: WorldKind, complaints: &mut Vec<String>) {
-    let ghosts: Vec<_> = world.query::<(bevy_ecs::prelude::Entity, &GhostInstance)>().iter(world).map(|(e, g)| (e, *g)).collect();
+    let ghosts: Vec<_> =
+        world.query::<(bevy_ecs::prelude::Entity, &GhostInstance)>().iter(world).map(|(e, g)| (e, *g)).collect();
     let map = world.resource::<SpawnedGhostEntityMap>();
     let mut assigned = 0;
     for (entity, ghost) in ghosts {

@@ -1,9 +1,10 @@
 //! The fleet: a server world and its clients under virtual time, ticked together or one by one.
 
 use bevy_app::Plugin;
-use bevy_ecs::prelude::{Entity, World, With};
+use bevy_ecs::prelude::{Entity, With, World};
 use ghostline::connection::{
-    ConnectionEvents, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId, NetworkStreamConnection, NetworkStreamInGame,
+    ConnectionEvents, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId, NetworkStreamConnection,
+    NetworkStreamInGame,
 };
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
 use ghostline::transport::{DriverSettings, InProcessNetwork};
@@ -115,8 +116,10 @@ impl FleetBuilder {
     /// The worlds can't be made.
     pub fn build(self) -> Fleet {
         let logs = Logs::capture();
-        let make = self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
-        let drivers = InProcessDrivers { posing_as_socket: self.link.poses_as_socket, settings: DriverSettings::default() };
+        let make =
+            self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
+        let drivers =
+            InProcessDrivers { posing_as_socket: self.link.poses_as_socket, settings: DriverSettings::default() };
         let bootstrap = make(self.settings).drivers(drivers);
         let mut fleet = Fleet {
             seed: self.seed,
@@ -185,7 +188,11 @@ impl FleetWorld {
 
     /// The connection entities, in the order in which they were made.
     pub fn connections(&self) -> Vec<Entity> {
-        self.world().resource::<ghostline::connection::NetworkStreamDriver>().connections().map(|(_, entity)| entity).collect()
+        self.world()
+            .resource::<ghostline::connection::NetworkStreamDriver>()
+            .connections()
+            .map(|(_, entity)| entity)
+            .collect()
     }
 
     /// The number of this client; `None` before it has one.

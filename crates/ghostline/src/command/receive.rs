@@ -1,12 +1,14 @@
 //! Server: command packets of this tick, into the buffers of their targets. Every packet that arrived is used; ownership is always checked.
 
 use bevy_ecs::prelude::{Entity, Mut, World};
-use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, DecodeError, DecodedBlock, NetworkTick, read_block};
+use ghostline_wire::{
+    BitReader, BlockReader, BlockTarget, CommandHeader, DecodeError, DecodedBlock, NetworkTick, read_block,
+};
 
 use super::registry::CommandRegistry;
 use crate::connection::{
-    CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, count_invalid, live_connections,
+    CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
+    NetworkStreamDriver, NetworkStreamInGame, count_invalid, live_connections,
 };
 use crate::ghost::{AutoCommandTarget, GhostOwner, SpawnedGhostEntityMap};
 use crate::snapshot;

@@ -3,7 +3,9 @@
 
 use bevy_ecs::prelude::{Entity, Mut, Resource, World};
 use ghostline_transport::Pipeline;
-use ghostline_wire::{BitWriter, BlockTarget, CommandEntry, CommandHeader, Epoch, NetworkTick, write_block, write_blocks_end};
+use ghostline_wire::{
+    BitWriter, BlockTarget, CommandEntry, CommandHeader, Epoch, NetworkTick, write_block, write_blocks_end,
+};
 
 use super::registry::{CommandRegistry, CommandType, EntryScratch};
 use crate::connection::{
@@ -30,7 +32,8 @@ pub(crate) struct CommandSender {
 
 /// Sends the command packet of this tick, if it wasn't sent yet.
 pub fn send(world: &mut World) {
-    let in_game = live_connections(world).into_iter().find(|&entity| world.get::<NetworkStreamInGame>(entity).is_some());
+    let in_game =
+        live_connections(world).into_iter().find(|&entity| world.get::<NetworkStreamInGame>(entity).is_some());
     let (Some(connection), Some(target)) = (in_game, world.resource::<NetworkTime>().input_target_tick()) else {
         world.resource_mut::<CommandSender>().last_tick = None;
         return;
@@ -40,7 +43,7 @@ pub fn send(world: &mut World) {
     const RESET_TICKS: i32 = -64;
     let is_new = sender.last_tick.is_none_or(|last| {
         let ahead = target.ticks_since(last);
-        ahead > 0 || ahead < RESET_TICKS
+        !(RESET_TICKS..=0).contains(&ahead)
     });
     if is_new {
         sender.last_tick = Some(target);
@@ -105,7 +108,10 @@ fn auto_targets(world: &mut World, sender: &mut CommandSender) -> Vec<(Entity, B
     let registry = world.resource::<GhostRegistry>();
     let mut targets = Vec::new();
     for (entity, instance, owner, auto, predicted) in query.iter(world) {
-        let Some(spawn_tick) = instance.spawn_tick.filter(|_| auto.enabled && owner.0 == own && own != NetworkId::NONE) else { continue };
+        let Some(spawn_tick) = instance.spawn_tick.filter(|_| auto.enabled && owner.0 == own && own != NetworkId::NONE)
+        else {
+            continue;
+        };
         let prefab = registry.get(instance.ghost_type).map(|ty| &ty.prefab);
         if predicted.is_none() && !prefab.is_some_and(|prefab| prefab.commands_when_interpolated) {
             if !std::mem::replace(&mut sender.warned_of_interpolated, true) {
@@ -147,7 +153,10 @@ fn write_type(
     let mut entries = [CommandEntry { tick: target, lanes: &[] }; ghostline_wire::limits::MAX_COMMAND_ENTRIES as usize];
     let used = sender.entries.ticks.len().min(entries.len());
     for (place, (&tick, entry)) in sender.entries.ticks.iter().zip(&mut entries).enumerate() {
-        *entry = CommandEntry { tick, lanes: sender.entries.lanes.get(place * lanes..(place + 1) * lanes).unwrap_or_default() };
+        *entry = CommandEntry {
+            tick,
+            lanes: sender.entries.lanes.get(place * lanes..(place + 1) * lanes).unwrap_or_default(),
+        };
     }
     let result =
         write_block(index, block_target, &ty.layout, target, &entries[..used], &mut sender.scratch, &mut sender.packet);
@@ -157,15 +166,20 @@ fn write_type(
 }
 
 fn transmit(world: &mut World, connection: Entity, packet: &BitWriter) {
-    let Some(handle) = world.get::<NetworkStreamConnection>(connection).map(|connection| connection.handle) else { return };
+    let Some(handle) = world.get::<NetworkStreamConnection>(connection).map(|connection| connection.handle) else {
+        return;
+    };
     if let Some(mut outgoing) = world.get_mut::<OutgoingCommandDataStreamBuffer>(connection) {
         outgoing.0.clear();
         outgoing.0.extend_from_slice(packet.as_bytes());
     }
     let bytes = packet.as_bytes();
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    let pipeline =
-        if bytes.len() > facade.max_datagram_bytes(handle) { Pipeline::UnreliableFragmented } else { Pipeline::Unreliable };
+    let pipeline = if bytes.len() > facade.max_datagram_bytes(handle) {
+        Pipeline::UnreliableFragmented
+    } else {
+        Pipeline::Unreliable
+    };
     match facade.store().send(handle, pipeline, bytes) {
         Ok(()) => {
             let mut stats = world.resource_mut::<NetworkStats>();

@@ -186,7 +186,7 @@ impl InvalidMessages {
 pub const MAX_INCOMING_MESSAGES: usize = 1024;
 
 /// The largest payload of one RPC, in bytes.
-pub const MAX_RPC_PAYLOAD_BYTES: usize = limits::MAX_RPC_PAYLOAD_BYTES as usize;
+pub const MAX_RPC_PAYLOAD_BYTES: usize = limits::MAX_RPC_PAYLOAD_BYTES;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::components::{
-    CommandTarget, ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
-    InvalidMessages, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
-    OutgoingRpcDataStreamBuffer,
+    CommandTarget, ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
+    IncomingSnapshotDataStreamBuffer, InvalidMessages, NetworkSnapshotAck, NetworkStreamConnection,
+    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
 };
 use super::reason::DisconnectReason;
 use crate::world::{WorldKind, kind_of};
@@ -185,11 +185,11 @@ impl ConnectionWorldExt for World {
         if facade.is_listening() {
             return Err(ConnectionError::AlreadyListening { by_auto_connect: facade.by_auto_connect });
         }
-        facade
-            .store
-            .get()
-            .listen_all(endpoint)
-            .map_err(|error| ConnectionError::Driver { verb: "listen on", endpoint, error: error.to_string() })?;
+        facade.store.get().listen_all(endpoint).map_err(|error| ConnectionError::Driver {
+            verb: "listen on",
+            endpoint,
+            error: error.to_string(),
+        })?;
         facade.last_endpoint = Some(endpoint);
         Ok(())
     }
@@ -216,9 +216,11 @@ impl ConnectionWorldExt for World {
         let store = facade.store.get();
         let ids: Vec<DriverId> = store.iter().map(|(id, _)| id).collect();
         let [driver] = ids[..] else { return Err(ConnectionError::DriverCount(ids.len())) };
-        let handle = store
-            .connect(driver, endpoint, now)
-            .map_err(|error| ConnectionError::Driver { verb: "connect to", endpoint, error: error.to_string() })?;
+        let handle = store.connect(driver, endpoint, now).map_err(|error| ConnectionError::Driver {
+            verb: "connect to",
+            endpoint,
+            error: error.to_string(),
+        })?;
         facade.last_endpoint = Some(endpoint);
         let entity = spawn_connection(self, handle, ConnectionStatus::Connecting, true);
         Ok(entity)

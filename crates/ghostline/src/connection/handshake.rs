@@ -42,7 +42,7 @@ impl NetworkIdAllocation {
 
 /// Sends this side's version: the first message on every connection.
 pub(super) fn send_version(world: &mut World, entity: Entity) {
-    let version = world.resource::<NetworkProtocolVersion>().version.clone();
+    let version = world.resource::<NetworkProtocolVersion>().version;
     let mut payload = BitWriter::new();
     version.encode(&mut payload);
     rpc::push_internal(world, entity, internal_rpc::PROTOCOL_VERSION, &payload);
@@ -101,7 +101,8 @@ fn become_connected(world: &mut World, entity: Entity, approved: &ConnectionAppr
     if connection.state != ConnectionStatus::Handshake || !connection.protocol_version_received {
         return Err(DecodeError::BadValue { what: "approval outside the handshake" });
     }
-    let rate = ClientServerTickRate::from_block(&approved.tick_rate).map_err(|_| DecodeError::BadValue { what: "tick rates" })?;
+    let rate = ClientServerTickRate::from_block(&approved.tick_rate)
+        .map_err(|_| DecodeError::BadValue { what: "tick rates" })?;
     connection.state = ConnectionStatus::Connected;
     connection.event_pending = true;
     world.entity_mut(entity).insert((NetworkId(approved.network_id), LocalConnection));

@@ -6,8 +6,8 @@ use ghostline_transport::{ConnectionHandle, DisconnectCause, DriverEvent, Driver
 use ghostline_wire::MessageKind;
 
 use super::components::{
-    ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer, InvalidMessages,
-    MAX_INCOMING_MESSAGES, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+    ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
+    InvalidMessages, MAX_INCOMING_MESSAGES, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
 };
 use super::driver::{NetworkStreamDriver, spawn_connection};
 use super::events::{ConnectionEvents, NetCodeConnectionEvent};
@@ -65,7 +65,9 @@ fn raise_pending_events(world: &mut World) {
 fn close_requested(world: &mut World) {
     for entity in live_connections(world) {
         let Some(request) = world.get::<NetworkStreamRequestDisconnect>(entity).copied() else { continue };
-        let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) else { continue };
+        let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) else {
+            continue;
+        };
         let mut facade = world.resource_mut::<NetworkStreamDriver>();
         facade.store.get().disconnect(handle, request.reason.to_close());
         remove(world, handle, entity, request.reason);
@@ -117,7 +119,9 @@ fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
     let kind = bytes.first().copied().and_then(MessageKind::from_byte);
     let Ok(mut entity_mut) = world.get_entity_mut(entity) else { return };
     let queue = match kind {
-        Some(MessageKind::Rpc) => entity_mut.get_mut::<IncomingRpcDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0)),
+        Some(MessageKind::Rpc) => {
+            entity_mut.get_mut::<IncomingRpcDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
+        }
         Some(MessageKind::Command) if is_server => {
             entity_mut.get_mut::<IncomingCommandDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
         }
@@ -141,7 +145,10 @@ pub(crate) fn count_invalid(world: &mut World, entity: Entity, what: &str) {
     let Some(mut invalid) = world.get_mut::<InvalidMessages>(entity) else { return };
     let too_many = invalid.count(now);
     if too_many {
-        tracing::warn!("connection {id}: {} messages could not be read, the last was {what}; closing it", invalid.total);
+        tracing::warn!(
+            "connection {id}: {} messages could not be read, the last was {what}; closing it",
+            invalid.total
+        );
         close(world, entity, DisconnectReason::ProtocolError);
     } else if invalid.may_log(now) {
         tracing::warn!("connection {id}: dropped {what} ({} so far)", invalid.total);

@@ -9,10 +9,11 @@ mod lifecycle;
 mod reason;
 
 pub use components::{
-    CommandTarget, ConnectionStatus, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection, MAX_INCOMING_MESSAGES, MAX_INVALID_MESSAGES,
-    MAX_RPC_PAYLOAD_BYTES, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame,
-    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
+    CommandTarget, ConnectionStatus, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer,
+    IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection,
+    MAX_INCOMING_MESSAGES, MAX_INVALID_MESSAGES, MAX_RPC_PAYLOAD_BYTES, NetworkId, NetworkSnapshotAck,
+    NetworkStreamConnection, NetworkStreamInGame, NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
+    OutgoingRpcDataStreamBuffer,
 };
 pub use driver::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
 pub use events::{ConnectionEvents, NetCodeConnectionEvent};

@@ -99,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_plain_close_reads_as_closed_by_remote_and_a_specific_one_is_kept() {
-        let remote = |code| DisconnectReason::from_cause(&DisconnectCause::ClosedByRemote(CloseReason { code, text: String::new() }));
+        let remote = |code| {
+            DisconnectReason::from_cause(&DisconnectCause::ClosedByRemote(CloseReason { code, text: String::new() }))
+        };
         assert_eq!(remote(0), DisconnectReason::ClosedByRemote);
         assert_eq!(remote(99), DisconnectReason::ClosedByRemote);
         assert_eq!(remote(4), DisconnectReason::BadProtocolVersion);

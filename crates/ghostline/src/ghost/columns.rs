@@ -12,7 +12,14 @@ use crate::snapshot::RowSink;
 pub(crate) trait ColumnCollector: Send + Sync {
     /// Writes the lanes of every ghost whose component changed after `last_run` into `rows`. `lane_of_type` is the component's first lane by
     /// ghost type, if the type has it.
-    fn collect(&mut self, world: &World, lane_of_type: &[Option<usize>], last_run: Tick, this_run: Tick, rows: &mut RowSink<'_>);
+    fn collect(
+        &mut self,
+        world: &World,
+        lane_of_type: &[Option<usize>],
+        last_run: Tick,
+        this_run: Tick,
+        rows: &mut RowSink<'_>,
+    );
 }
 
 pub(crate) struct Column<C: GhostComponent> {
@@ -27,12 +34,21 @@ impl<C: GhostComponent> Column<C> {
 }
 
 impl<C: GhostComponent> ColumnCollector for Column<C> {
-    fn collect(&mut self, world: &World, lane_of_type: &[Option<usize>], last_run: Tick, this_run: Tick, rows: &mut RowSink<'_>) {
+    fn collect(
+        &mut self,
+        world: &World,
+        lane_of_type: &[Option<usize>],
+        last_run: Tick,
+        this_run: Tick,
+        rows: &mut RowSink<'_>,
+    ) {
         self.query.update_archetypes(world);
         let lanes = &mut self.lanes;
         let mut write = |instance: &GhostInstance, component: &C, changed: bool| {
             let Some(slot) = instance.slot() else { return };
-            let Some(first_lane) = lane_of_type.get(usize::from(instance.ghost_type)).copied().flatten() else { return };
+            let Some(first_lane) = lane_of_type.get(usize::from(instance.ghost_type)).copied().flatten() else {
+                return;
+            };
             if changed || rows.is_fresh(slot) {
                 component.write_lanes(lanes, &mut rows.quantise);
                 rows.write(slot, first_lane, lanes);

@@ -1,7 +1,5 @@
 //! A ghost prefab: what a type of ghost is made of and how it is replicated, the same on every side.
 
-use bevy_ecs::prelude::Component;
-
 use super::component::GhostComponent;
 use super::vtable::{ComponentVtable, InputVtable};
 use crate::command::InputComponentData;
@@ -63,10 +61,7 @@ impl GhostPrefab {
     }
 
     /// Gives the ghost the input component `I`, filled from its owner's commands on every tick. Needs an owner.
-    pub fn input<I: InputComponentData>(mut self) -> Self
-    where
-        I: Component,
-    {
+    pub fn input<I: InputComponentData>(mut self) -> Self {
         self.inputs.push(InputVtable::of::<I>());
         self
     }

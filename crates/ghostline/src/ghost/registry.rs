@@ -53,7 +53,9 @@ pub struct GhostRegistry {
 #[non_exhaustive]
 pub enum GhostError {
     /// Names are identities.
-    #[error("a ghost type named `{0}` is registered already; give each type a name of its own, and register each marker once")]
+    #[error(
+        "a ghost type named `{0}` is registered already; give each type a name of its own, and register each marker once"
+    )]
     Duplicate(String),
     /// A row must fit.
     #[error("ghost type `{name}` has {lanes} lanes, more than {limit}; replicate less, or split it")]
@@ -82,7 +84,12 @@ pub enum GhostError {
 }
 
 impl GhostRegistry {
-    fn register(&mut self, marker: TypeId, prefab: GhostPrefab, insert_marker: fn(&mut EntityWorldMut<'_>)) -> Result<(), GhostError> {
+    fn register(
+        &mut self,
+        marker: TypeId,
+        prefab: GhostPrefab,
+        insert_marker: fn(&mut EntityWorldMut<'_>),
+    ) -> Result<(), GhostError> {
         let name = prefab.name.clone();
         if self.by_marker.contains_key(&marker) || self.types.iter().any(|known| known.prefab.name == name) {
             return Err(GhostError::Duplicate(name));
@@ -99,8 +106,8 @@ impl GhostRegistry {
             }
         }
         let layout = RowLayout::new(&schemas);
-        if layout.lanes() > limits::MAX_ROW_LANES as usize {
-            return Err(GhostError::TooManyLanes { name, lanes: layout.lanes(), limit: limits::MAX_ROW_LANES as usize });
+        if layout.lanes() > limits::MAX_ROW_LANES {
+            return Err(GhostError::TooManyLanes { name, lanes: layout.lanes(), limit: limits::MAX_ROW_LANES });
         }
         let mut first = 0;
         let components = vtables
@@ -136,7 +143,8 @@ impl GhostRegistry {
 
     /// The hashes of all component schemas in use, for the handshake.
     pub(crate) fn component_hashes(&self) -> Vec<u64> {
-        let mut hashes: Vec<u64> = self.types.iter().flat_map(|ty| ty.schema.components.iter().map(ComponentSchema::hash)).collect();
+        let mut hashes: Vec<u64> =
+            self.types.iter().flat_map(|ty| ty.schema.components.iter().map(ComponentSchema::hash)).collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes

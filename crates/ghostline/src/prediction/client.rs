@@ -31,7 +31,9 @@ pub(crate) fn restore(world: &mut World) {
                 for ghost in chunk.ghosts.iter().flatten().filter(|ghost| ghost.predicted) {
                     let Some((tick, row)) = ghost.history.newest() else { continue };
                     let known_at = chunk.coverage.newest_between(ghost.slot.place(), tick, None).unwrap_or(tick);
-                    let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else { continue };
+                    let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else {
+                        continue;
+                    };
                     for (vtable, lanes) in &ty.components {
                         (vtable.read_lanes)(&mut entity, row.get(lanes.clone()).unwrap_or_default());
                     }
@@ -70,7 +72,8 @@ pub(super) fn run(world: &mut World) {
         time.set_in_prediction_loop(true);
     }
     let end = frame.elapsed();
-    let partial = if is_partial { step.duration(1).mul_f32(time.server_tick_fraction) } else { std::time::Duration::ZERO };
+    let partial =
+        if is_partial { step.duration(1).mul_f32(time.server_tick_fraction) } else { std::time::Duration::ZERO };
     for index in 1..=full_ticks {
         let tick = oldest.add(index);
         freeze_those_ahead(world, &starts, tick);

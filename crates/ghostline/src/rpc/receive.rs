@@ -6,8 +6,8 @@ use ghostline_wire::{DecodeError, frames, internal_rpc};
 
 use super::registry::{RpcCollection, SpawnRpc};
 use crate::connection::{
-    ConnectionStatus, DisconnectReason, IncomingRpcDataStreamBuffer, NetworkStreamConnection, NetworkStreamDriver, close, execute_internal,
-    live_connections,
+    ConnectionStatus, DisconnectReason, IncomingRpcDataStreamBuffer, NetworkStreamConnection, NetworkStreamDriver,
+    close, execute_internal, live_connections,
 };
 use crate::stats::NetworkStats;
 
@@ -33,9 +33,7 @@ pub fn spawn_received(world: &mut World) {
 /// Validates and executes what arrived.
 pub fn receive(world: &mut World) {
     for entity in live_connections(world) {
-        loop {
-            let Some(mut incoming) = world.get_mut::<IncomingRpcDataStreamBuffer>(entity) else { break };
-            let Some(packet) = incoming.0.pop_front() else { break };
+        while let Some(packet) = next_packet(world, entity) {
             let result = execute_packet(world, entity, &packet);
             if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
                 world.resource_mut::<NetworkStreamDriver>().recycle(handle, packet);
@@ -53,9 +51,14 @@ pub fn receive(world: &mut World) {
     }
 }
 
+fn next_packet(world: &mut World, entity: Entity) -> Option<Vec<u8>> {
+    world.get_mut::<IncomingRpcDataStreamBuffer>(entity)?.0.pop_front()
+}
+
 /// Decodes every frame of a packet before any of them takes effect.
 fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), DecodeError> {
-    let state = world.get::<NetworkStreamConnection>(entity).map_or(ConnectionStatus::Unknown, |connection| connection.state);
+    let state =
+        world.get::<NetworkStreamConnection>(entity).map_or(ConnectionStatus::Unknown, |connection| connection.state);
     let body = packet.get(1..).unwrap_or_default();
     let mut decoded = Vec::new();
     let mut internal = Vec::new();
@@ -86,8 +89,11 @@ fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<()
 pub(crate) fn forget_connection(world: &mut World, connection: Entity) {
     world.resource_mut::<ReceivedRpcs>().0.retain(|&(source, _)| source != connection);
     let mut unconsumed = world.query::<(Entity, &ReceiveRpcCommandRequest)>();
-    let gone: Vec<Entity> =
-        unconsumed.iter(world).filter(|(_, request)| request.source_connection == connection).map(|(entity, _)| entity).collect();
+    let gone: Vec<Entity> = unconsumed
+        .iter(world)
+        .filter(|(_, request)| request.source_connection == connection)
+        .map(|(entity, _)| entity)
+        .collect();
     for entity in gone {
         world.despawn(entity);
     }

@@ -8,7 +8,9 @@ use ghostline_transport::Pipeline;
 use ghostline_wire::{BitWriter, FrameTooLarge, begin_packet, push_frame};
 
 use super::registry::RpcCollection;
-use crate::connection::{ConnectionStatus, NetworkStreamConnection, NetworkStreamDriver, OutgoingRpcDataStreamBuffer, live_connections};
+use crate::connection::{
+    ConnectionStatus, NetworkStreamConnection, NetworkStreamDriver, OutgoingRpcDataStreamBuffer, live_connections,
+};
 use crate::stats::NetworkStats;
 use crate::world::kind_of;
 
@@ -98,7 +100,9 @@ fn send_request(world: &mut World, entity: Entity) {
     let collection = world.resource::<RpcCollection>();
     let known = entity_ref.archetype().components().iter().find_map(|&component| collection.of_component(component));
     let Some((type_index, entry)) = known else {
-        tracing::error!("a request to send an RPC stands on an entity without a registered RPC; call `register_rpc` for its type");
+        tracing::error!(
+            "a request to send an RPC stands on an entity without a registered RPC; call `register_rpc` for its type"
+        );
         world.despawn(entity);
         return;
     };
@@ -125,7 +129,9 @@ fn send_to(world: &mut World, target: Entity, type_index: u16, payload: &BitWrit
     match state {
         Some(ConnectionStatus::Connected) => push(world, target, type_index, payload, name),
         Some(state) if targeted || !kind_of(world).is_server() => {
-            tracing::error!("RPC `{name}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId");
+            tracing::error!(
+                "RPC `{name}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId"
+            );
         }
         Some(_) => tracing::debug!("RPC `{name}` skips a connection that isn't connected yet"),
         None => tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped"),

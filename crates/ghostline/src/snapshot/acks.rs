@@ -11,7 +11,10 @@ use crate::stats::NetworkStats;
 
 /// Takes in the acknowledgements of a command packet, and a request for a fresh start.
 pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHeader) {
-    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state)) else { return };
+    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state))
+    else {
+        return;
+    };
     let mut bad_acks = 0;
     let mut restarted = false;
     let mut newest_tick = None;

@@ -48,7 +48,8 @@ fn show_interpolated(
 ) {
     let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else { return };
     let Some(shown) = sample(&ghost.history, coverage, ghost.slot.place(), at, max_extrapolation) else { return };
-    let (Some((from_tick, from)), Some((to_tick, to))) = (ghost.history.get(shown.from), ghost.history.get(shown.to)) else {
+    let (Some((from_tick, from)), Some((to_tick, to))) = (ghost.history.get(shown.from), ghost.history.get(shown.to))
+    else {
         return;
     };
     let key: (NetworkTick, NetworkTick, u32) = (from_tick, to_tick, shown.factor.to_bits());

@@ -74,7 +74,12 @@ pub(crate) struct ClientSnapshots {
 impl ClientSnapshots {
     /// Drops everything; returns the entities that go with it.
     pub(crate) fn reset(&mut self, epoch: Option<Epoch>) -> Vec<Entity> {
-        let held = self.chunks.iter().flatten().flat_map(|chunk| chunk.ghosts.iter().flatten()).filter_map(|ghost| ghost.entity);
+        let held = self
+            .chunks
+            .iter()
+            .flatten()
+            .flat_map(|chunk| chunk.ghosts.iter().flatten())
+            .filter_map(|ghost| ghost.entity);
         let entities = held.chain(self.dying.iter().filter_map(|dying| dying.ghost.entity)).collect();
         let errors = std::mem::take(&mut self.errors);
         *self = Self { epoch, errors, ..Self::default() };
@@ -121,7 +126,9 @@ impl ClientSnapshots {
         {
             *tombstone = tick.raw();
         }
-        let Some(place) = self.chunks.get_mut(slot.chunk()).and_then(|chunk| chunk.as_deref_mut()?.ghosts.get_mut(slot.place())) else {
+        let Some(place) =
+            self.chunks.get_mut(slot.chunk()).and_then(|chunk| chunk.as_deref_mut()?.ghosts.get_mut(slot.place()))
+        else {
             return;
         };
         if let Some(ghost) = place.take_if(|ghost| tick.is_newer_than(ghost.spawn_tick)) {

@@ -147,7 +147,8 @@ impl SnapshotSendState {
         let Some(view) = self.views.get_mut(slot.chunk()) else { return false };
         let known = view.known & slot.bit() != 0;
         if view.acked & slot.bit() != 0
-            && let (Some(chunk), Some(tick)) = (store.chunks.get_mut(slot.chunk()), view.acked_ticks[slot.place()].take())
+            && let (Some(chunk), Some(tick)) =
+                (store.chunks.get_mut(slot.chunk()), view.acked_ticks[slot.place()].take())
         {
             chunk.unpin(tick);
         }
@@ -250,7 +251,8 @@ impl SnapshotSendState {
     fn arrived(&mut self, store: &mut RowStore, packet: &SentPacket, on_released: &mut impl FnMut(Slot)) {
         let Some(tick) = packet.tick else { return };
         for &(index, mask) in &packet.rows {
-            let (Some(view), Some(chunk)) = (self.views.get_mut(index as usize), store.chunks.get_mut(index as usize)) else {
+            let (Some(view), Some(chunk)) = (self.views.get_mut(index as usize), store.chunks.get_mut(index as usize))
+            else {
                 continue;
             };
             // Of ghosts that are gone since, or whose slot has a new ghost, the acknowledgement says nothing.
@@ -333,7 +335,9 @@ mod tests {
         }
         assert_eq!(state.due_despawns().count(), 0, "two are under way");
         let mut released = Vec::new();
-        state.acknowledge(&mut store, [(PacketSequence(1), false), (PacketSequence(0), false)].into_iter(), |slot| released.push(slot));
+        state.acknowledge(&mut store, [(PacketSequence(1), false), (PacketSequence(0), false)].into_iter(), |slot| {
+            released.push(slot)
+        });
         assert_eq!((state.due_despawns().count(), released.len()), (1, 0));
         state.note_sent(tick(6), &[], &[slot]);
         state.acknowledge(&mut store, [(PacketSequence(2), true)].into_iter(), |slot| released.push(slot));

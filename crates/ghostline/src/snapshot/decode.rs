@@ -2,8 +2,8 @@
 //! The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitReader, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout, SnapshotHeader, decode_row,
-    limits, read_despawns, read_ghost_body, read_prefabs,
+    BitReader, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout,
+    SnapshotHeader, decode_row, limits, read_despawns, read_ghost_body, read_prefabs,
 };
 
 use super::client::{ClientSnapshots, HeldGhost};
@@ -59,7 +59,9 @@ impl Decoder {
             match snapshots.prefabs.get(index) {
                 Some(&known) if known != local => return Err(SnapshotError::UnknownPrefab(*entry)),
                 Some(_) => {}
-                None if index == snapshots.prefabs.len() && index < limits::MAX_PREFABS as usize => snapshots.prefabs.push(local),
+                None if index == snapshots.prefabs.len() && index < limits::MAX_PREFABS as usize => {
+                    snapshots.prefabs.push(local)
+                }
                 None => {}
             }
         }

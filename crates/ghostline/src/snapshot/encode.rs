@@ -2,8 +2,8 @@
 //! The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout, SnapshotHeader, encode_row, limits,
-    write_despawns, write_ghost_body, write_prefabs,
+    BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout, SnapshotHeader,
+    encode_row, limits, write_despawns, write_ghost_body, write_prefabs,
 };
 use std::ops::Range;
 
@@ -98,7 +98,11 @@ impl Encoder {
         self.gather_candidates(request, store, state);
         let mut first = true;
         let mut next_candidate = 0;
-        while first || (next_candidate < self.candidates.len() && state.budget_bytes > 0.0 && self.counts.packets < request.max_packets) {
+        while first
+            || (next_candidate < self.candidates.len()
+                && state.budget_bytes > 0.0
+                && self.counts.packets < request.max_packets)
+        {
             let before = next_candidate;
             let sent = self.encode_packet(request, store, state, first, &mut next_candidate, transmit);
             if !sent || (!first && before == next_candidate) {
@@ -152,13 +156,20 @@ impl Encoder {
             // On a byte, so that the packet can copy from there.
             self.rows.align();
             let start = self.rows.bit_len();
-            let placed = self.encode_chunk(request, &store.chunks[chunk_index], state.view_mut(chunk_index), wanted, free_bits);
+            let placed =
+                self.encode_chunk(request, &store.chunks[chunk_index], state.view_mut(chunk_index), wanted, free_bits);
             if placed == 0 {
                 // Not even one ghost fits. In an empty packet that means: none ever will, it must be fragmented.
                 if self.chosen.is_empty() {
                     let fragment_bits = request.fragmented_bytes * 8 - used_bits - CHUNK_OVERHEAD_BITS - TRAILER_BITS;
                     let first_wanted = wanted & wanted.wrapping_neg();
-                    let placed = self.encode_chunk(request, &store.chunks[chunk_index], state.view_mut(chunk_index), first_wanted, fragment_bits);
+                    let placed = self.encode_chunk(
+                        request,
+                        &store.chunks[chunk_index],
+                        state.view_mut(chunk_index),
+                        first_wanted,
+                        fragment_bits,
+                    );
                     self.choose(&store.chunks[chunk_index], chunk_index, wanted, placed, start);
                     oversize = placed != 0;
                     *next_candidate += 1;
@@ -281,7 +292,8 @@ impl Encoder {
         previous_age: &mut Option<u32>,
     ) -> bool {
         let row = chunk.row(place);
-        let baseline = (view.acked & (1 << place) != 0 && u32::from(view.sends_since_ack[place]) < limits::MAX_BASELINE_SENDS)
+        let baseline = (view.acked & (1 << place) != 0
+            && u32::from(view.sends_since_ack[place]) < limits::MAX_BASELINE_SENDS)
             .then(|| {
                 let tick = view.acked_ticks[place]?;
                 let age = u32::try_from(request.tick.ticks_since(tick)).ok().filter(|&age| age > 0)?;
@@ -295,7 +307,8 @@ impl Encoder {
                 false
             }
             None => {
-                let spawn_age = chunk.spawn_ticks[place].map_or(0, |spawn| request.tick.ticks_since(spawn).max(0) as u32);
+                let spawn_age =
+                    chunk.spawn_ticks[place].map_or(0, |spawn| request.tick.ticks_since(spawn).max(0) as u32);
                 write_ghost_body(&mut self.rows, GhostBody::Absolute { spawn_age }, previous_age);
                 encode_row(&ty.layout, row, None, &mut self.rows);
                 true

@@ -21,7 +21,8 @@ impl RowHistory {
     /// Adds the row of `tick`, wherever it belongs; the oldest goes when there are more than the wire format promises.
     pub(crate) fn insert(&mut self, tick: NetworkTick, row: &[u32]) {
         let position = self.entries.partition_point(|(known, _)| !known.is_newer_than(tick));
-        if position.checked_sub(1).and_then(|before| self.entries.get(before)).is_some_and(|(known, _)| *known == tick) {
+        if position.checked_sub(1).and_then(|before| self.entries.get(before)).is_some_and(|(known, _)| *known == tick)
+        {
             return;
         }
         let full = self.entries.len() >= limits::CLIENT_ROW_HISTORY;
@@ -99,7 +100,12 @@ impl Coverage {
     }
 
     /// The newest tick after `after` and before `before` (if given) at which the slot was unchanged.
-    pub(crate) fn newest_between(&self, place: usize, after: NetworkTick, before: Option<NetworkTick>) -> Option<NetworkTick> {
+    pub(crate) fn newest_between(
+        &self,
+        place: usize,
+        after: NetworkTick,
+        before: Option<NetworkTick>,
+    ) -> Option<NetworkTick> {
         self.entries
             .iter()
             .rev()

@@ -6,8 +6,8 @@ use ghostline_wire::{BitReader, PrefabEntry, Reception, SnapshotHeader};
 use super::client::{ClientSnapshots, GhostCount, drop_ghosts};
 use super::decode::{DecodeType, Decoder, SnapshotError};
 use crate::connection::{
-    DisconnectReason, IncomingSnapshotDataStreamBuffer, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, close, live_connections,
+    DisconnectReason, IncomingSnapshotDataStreamBuffer, NetworkSnapshotAck, NetworkStreamConnection,
+    NetworkStreamDriver, NetworkStreamInGame, close, live_connections,
 };
 use crate::ghost::GhostRegistry;
 use crate::stats::NetworkStats;

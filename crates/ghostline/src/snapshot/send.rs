@@ -6,7 +6,9 @@ use ghostline_transport::Pipeline;
 use super::connection::SnapshotSendState;
 use super::encode::EncodeRequest;
 use super::server::ServerSnapshots;
-use crate::connection::{NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame, live_connections};
+use crate::connection::{
+    NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame, live_connections,
+};
 use crate::stats::NetworkStats;
 use crate::time::{ClientServerTickRate, NetworkTime};
 use crate::world::FrameClock;
@@ -102,7 +104,10 @@ fn send_to(
     let datagram = facade.max_datagram_bytes(handle);
     let fragmented_bytes = facade.max_fragmented_bytes(handle);
     let target = target_bytes(world, entity, datagram);
-    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state)) else { return };
+    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state))
+    else {
+        return;
+    };
     state.budget_bytes = (state.budget_bytes + target as f64).min(target as f64 * MAX_SAVED_TICKS);
     let types_len = snapshots.types.len() as u32;
     let ServerSnapshots { store, types, encoder, .. } = snapshots;
@@ -146,6 +151,9 @@ fn send_to(
 
 fn target_bytes(world: &World, entity: Entity, datagram: usize) -> usize {
     let own = world.get::<NetworkStreamSnapshotTargetSize>(entity).map(|size| size.value);
-    let default = world.get_resource::<GhostSendSystemData>().map(|data| data.default_snapshot_packet_size).filter(|&size| size > 0);
+    let default = world
+        .get_resource::<GhostSendSystemData>()
+        .map(|data| data.default_snapshot_packet_size)
+        .filter(|&size| size > 0);
     own.or(default).unwrap_or(datagram).max(MIN_SNAPSHOT_BYTES.min(datagram))
 }

@@ -68,7 +68,9 @@ impl ServerSnapshots {
     /// Brings the rows up to the present tick.
     pub(crate) fn collect(&mut self, world: &mut World, tick: NetworkTick) {
         let this_run = world.increment_change_tick();
-        let last_run = self.collected_until.unwrap_or_else(|| Tick::new(this_run.get().wrapping_sub(bevy_ecs::change_detection::MAX_CHANGE_AGE)));
+        let last_run = self
+            .collected_until
+            .unwrap_or_else(|| Tick::new(this_run.get().wrapping_sub(bevy_ecs::change_detection::MAX_CHANGE_AGE)));
         let mut rows = self.store.sink();
         for column in &mut self.columns {
             column.collector.collect(world, &column.lane_of_type, last_run, this_run, &mut rows);
@@ -79,7 +81,9 @@ impl ServerSnapshots {
         if quantise.nan + quantise.saturated > 0 {
             let mut stats = world.resource_mut::<NetworkStats>();
             if stats.quantised_nan + stats.quantised_saturated == 0 {
-                tracing::warn!("a ghost's value was not a number or beyond what its quantisation can hold; it was replaced or clamped");
+                tracing::warn!(
+                    "a ghost's value was not a number or beyond what its quantisation can hold; it was replaced or clamped"
+                );
             }
             stats.quantised_nan += quantise.nan;
             stats.quantised_saturated += quantise.saturated;
@@ -127,7 +131,8 @@ pub(crate) fn attach_server_state(entity: &mut EntityWorldMut<'_>) {
 
 /// A connection that ended holds no rows and no slots.
 pub(crate) fn forget_connection(world: &mut World, entity: Entity) {
-    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state)) else {
+    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state))
+    else {
         super::client::forget_server(world);
         return;
     };

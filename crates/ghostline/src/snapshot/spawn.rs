@@ -5,7 +5,9 @@ use ghostline_wire::NetworkTick;
 
 use super::client::ClientSnapshots;
 use crate::connection::NetworkId;
-use crate::ghost::{GhostInstance, GhostOwnerIsLocal, GhostRegistry, Slot, SpawnedGhostEntityMap, insert_ghost_components};
+use crate::ghost::{
+    GhostInstance, GhostOwnerIsLocal, GhostRegistry, Slot, SpawnedGhostEntityMap, insert_ghost_components,
+};
 use crate::prediction::{Frozen, PredictedGhost};
 use crate::time::NetworkTime;
 use crate::world::WorldKind;
@@ -42,7 +44,9 @@ fn spawn_if_due(
 ) -> bool {
     let Some(ghost) = snapshots.ghost_mut(slot) else { return true };
     let Some(ty) = world.resource::<GhostRegistry>().get(ghost.ghost_type) else { return true };
-    let (Some((first_tick, _)), Some((_, newest))) = (ghost.history.oldest(), ghost.history.newest()) else { return true };
+    let (Some((first_tick, _)), Some((_, newest))) = (ghost.history.oldest(), ghost.history.newest()) else {
+        return true;
+    };
     let owner = ty.owner_lane().and_then(|lane| newest.get(lane)).map(|&lane| NetworkId(lane));
     let is_own = owner.is_some() && owner == own;
     let predicted = ty.is_predicted(is_own);

@@ -118,9 +118,8 @@ impl Chunk {
 
     /// Gives back the slabs that nobody needs any more.
     fn release(&mut self, tick: NetworkTick, pool: &mut Vec<Vec<u32>>) {
-        let is_spare = |slab: &Slab| {
-            slab.pins == 0 && slab.until.is_some_and(|until| tick.ticks_since(until) > SLAB_WINDOW_TICKS)
-        };
+        let is_spare =
+            |slab: &Slab| slab.pins == 0 && slab.until.is_some_and(|until| tick.ticks_since(until) > SLAB_WINDOW_TICKS);
         let mut index = 0;
         while let Some(slab) = self.slabs.get(index) {
             // Slabs are in the order of time: behind the window none is spare.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::kind::WorldKind;
-use super::worlds::{DriverConstructor, InProcessDrivers, PlayType, WorldError, WorldOrder, Worlds, any_address, loopback_address};
+use super::worlds::{
+    DriverConstructor, InProcessDrivers, PlayType, WorldError, WorldOrder, Worlds, any_address, loopback_address,
+};
 use crate::time::{ClientServerTickRate, ClientTickRate};
 
 /// Makes and runs the worlds of a program. One value per program; nothing connects or listens unless asked.

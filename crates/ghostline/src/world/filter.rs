@@ -83,7 +83,7 @@ pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind, name:
             }
             Some(_) => {}
             None => {
-                if schedules.get(label).is_some_and(|schedule| schedule.graph().systems.len() > 0)
+                if schedules.get(label).is_some_and(|schedule| !schedule.graph().systems.is_empty())
                     && bevy_never_runs_here(label)
                 {
                     never_run.push(format!("{label:?}"));
@@ -105,8 +105,8 @@ pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind, name:
 /// Bevy's schedules, which only the runner of a main world runs. A game's own schedules are run by the game itself.
 fn bevy_never_runs_here(label: InternedScheduleLabel) -> bool {
     use bevy_app::{
-        First, FixedFirst, FixedLast, FixedMain, FixedPostUpdate, FixedPreUpdate, FixedUpdate, Last, Main, PostUpdate, PreUpdate,
-        RunFixedMainLoop, Update,
+        First, FixedFirst, FixedLast, FixedMain, FixedPostUpdate, FixedPreUpdate, FixedUpdate, Last, Main, PostUpdate,
+        PreUpdate, RunFixedMainLoop, Update,
     };
     let bevy: [InternedScheduleLabel; 13] = [
         Main.intern(),
@@ -131,8 +131,7 @@ pub fn describe_frame(world: &World) -> String {
     use schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, Step};
     let kind = kind_of(world);
     let mut text = String::new();
-    for (title, steps) in
-        [("frame start", FRAME_START), ("simulation pass", SIMULATION_PASS), ("frame end", FRAME_END)]
+    for (title, steps) in [("frame start", FRAME_START), ("simulation pass", SIMULATION_PASS), ("frame end", FRAME_END)]
     {
         text.push_str(title);
         text.push('\n');

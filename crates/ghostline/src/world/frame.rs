@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::kind::WorldKind;
 use crate::command::CommandRegistry;
 use crate::connection::{
-    self, ConnectionEvents, NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, live_connections, protocol_version,
+    self, ConnectionEvents, NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection,
+    NetworkStreamDriver, NetworkStreamInGame, live_connections, protocol_version,
 };
 use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
@@ -21,8 +21,8 @@ use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
 use crate::snapshot;
 use crate::stats::NetworkStats;
 use crate::time::{
-    BatchedTicksMonitor, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime, ServerLoop, StepTime,
-    TimeSync, TimeSyncInput, UnscaledClientTime, in_process_frame_dt,
+    BatchedTicksMonitor, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime,
+    ServerLoop, StepTime, TimeSync, TimeSyncInput, UnscaledClientTime, in_process_frame_dt,
 };
 
 /// The real time of this frame. A resource of every world.
@@ -64,7 +64,13 @@ pub(crate) struct ClientClocks {
 }
 
 /// What every world of this kind has before any plugin is built.
-pub(super) fn prepare(world: &mut World, kind: WorldKind, drivers: Option<DriverStore>, game_version: u32, now: Duration) {
+pub(super) fn prepare(
+    world: &mut World,
+    kind: WorldKind,
+    drivers: Option<DriverStore>,
+    game_version: u32,
+    now: Duration,
+) {
     world.insert_resource(kind);
     let mut clock = FrameClock::default();
     clock.update(now, Duration::ZERO);
@@ -111,7 +117,8 @@ pub(super) fn finish(world: &mut World, kind: WorldKind) {
         let mut components = ghosts.component_hashes();
         components.extend(commands.hashes());
         let component_collection = ghostline_wire::collection_hash(&mut components);
-        let mut description: Vec<String> = rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
+        let mut description: Vec<String> =
+            rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
         description.sort();
         let game_version = world.resource::<NetworkStreamDriver>().game_version();
         let version = protocol_version(game_version, rpcs.hash(), component_collection);
@@ -192,14 +199,16 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let rate = resolved_rate(world);
     let client_rate = world.resource::<ClientTickRate>().clone();
     let connection = live_connections(world).first().copied();
-    let handle = connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
+    let handle =
+        connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
     let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));
     let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
     let in_game = connection.is_some_and(|entity| world.get::<NetworkStreamInGame>(entity).is_some());
     let dt = if is_in_process { in_process_frame_dt(dt, &rate) } else { dt };
     let input = TimeSyncInput {
         dt,
-        now_ms: u32::try_from(world.resource::<FrameClock>().now.as_millis() & u128::from(u32::MAX)).unwrap_or_default(),
+        now_ms: u32::try_from(world.resource::<FrameClock>().now.as_millis() & u128::from(u32::MAX))
+            .unwrap_or_default(),
         in_game,
         latest_snapshot: ack.and_then(|ack| ack.last_received_snapshot_by_local),
         estimated_rtt_ms: ack.and_then(|ack| ack.rtt.estimated_ms()).unwrap_or(0.0),
@@ -212,7 +221,12 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let mut clocks = std::mem::take(&mut *world.resource_mut::<ClientClocks>());
     let output = clocks.sync.update(&input);
     if let Some(warning) = output.warning {
-        tracing::error!("the predicted server tick jumped by {} ticks, from {} to {}", warning.ticks, warning.from, warning.to);
+        tracing::error!(
+            "the predicted server tick jumped by {} ticks, from {} to {}",
+            warning.ticks,
+            warning.from,
+            warning.to
+        );
     }
     let frame_input = ClientFrameInput {
         dt,

@@ -63,7 +63,7 @@ pub struct InProcessDrivers {
 impl InProcessDrivers {
     fn store(&self, network: &InProcessNetwork) -> DriverStore {
         let mut store = DriverStore::new();
-        let driver = network.driver_with(self.settings.clone()).unwrap_or_else(|error| {
+        let driver = network.driver_with(self.settings).unwrap_or_else(|error| {
             tracing::error!("the driver's settings are not valid, the defaults are used: {error}");
             network.driver()
         });
@@ -289,7 +289,11 @@ impl Worlds {
         Ok(id)
     }
 
-    fn auto(&mut self, id: WorldId, call: impl FnOnce(&mut World) -> Result<(), ConnectionError>) -> Result<(), WorldError> {
+    fn auto(
+        &mut self,
+        id: WorldId,
+        call: impl FnOnce(&mut World) -> Result<(), ConnectionError>,
+    ) -> Result<(), WorldError> {
         let Some(world) = self.get_mut(id) else { return Ok(()) };
         call(world.world_mut())?;
         world.world_mut().resource_mut::<crate::connection::NetworkStreamDriver>().set_by_auto_connect();

@@ -41,14 +41,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let entries =
-            fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for entry in entries {
             let path = entry.expect("a readable directory entry").path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() {
                 if name != "target" && !name.starts_with('.') {
                     folders.push(path);
@@ -64,19 +60,11 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 /// Every `.rs` file of the repository: the crates and the examples.
 fn all_rust_files() -> Vec<PathBuf> {
-    ["crates", "examples"]
-        .iter()
-        .flat_map(|folder| rust_files(&repository().join(folder)))
-        .collect()
+    ["crates", "examples"].iter().flat_map(|folder| rust_files(&repository().join(folder))).collect()
 }
 
 fn fail_with(mistakes: &[String]) {
-    assert!(
-        mistakes.is_empty(),
-        "{} mistakes:\n{}",
-        mistakes.len(),
-        mistakes.join("\n")
-    );
+    assert!(mistakes.is_empty(), "{} mistakes:\n{}", mistakes.len(), mistakes.join("\n"));
 }
 
 /// A row of the feature table.
@@ -99,10 +87,7 @@ enum State {
 impl State {
     /// The two forms that take a reason must give one.
     fn parse(cell: &str) -> Result<Self, String> {
-        let with_reason = |prefix: &str| {
-            cell.strip_prefix(prefix)
-                .is_some_and(|reason| !reason.trim().is_empty())
-        };
+        let with_reason = |prefix: &str| cell.strip_prefix(prefix).is_some_and(|reason| !reason.trim().is_empty());
         match cell {
             "absent" => Ok(Self::Absent),
             "done" => Ok(Self::Done),
@@ -134,12 +119,7 @@ impl Row {
     /// `None` for lines of the page that are no row of a feature.
     fn parse(line: &str) -> Option<Result<Self, String>> {
         let inner = line.strip_prefix('|')?;
-        let cells: Vec<&str> = inner
-            .strip_suffix('|')
-            .unwrap_or(inner)
-            .split('|')
-            .map(str::trim)
-            .collect();
+        let cells: Vec<&str> = inner.strip_suffix('|').unwrap_or(inner).split('|').map(str::trim).collect();
         let id = *cells.first()?;
         if id == "Id" || id.chars().all(|c| c == '-') {
             return None;
@@ -160,11 +140,7 @@ impl Row {
     }
 
     /// What this row's state promises and the row does not keep.
-    fn mistakes(
-        &self,
-        file_exists: impl Fn(&str) -> bool,
-        test_exists: impl Fn(&str) -> bool,
-    ) -> Vec<String> {
+    fn mistakes(&self, file_exists: impl Fn(&str) -> bool, test_exists: impl Fn(&str) -> bool) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.feature.is_empty() {
             mistakes.push("says nothing".to_owned());
@@ -184,22 +160,11 @@ impl Row {
                 }
             }
         }
-        mistakes.extend(
-            self.files
-                .iter()
-                .filter(|file| !file_exists(file))
-                .map(|file| format!("there is no file {file}")),
-        );
-        mistakes.extend(
-            self.tests
-                .iter()
-                .filter(|test| !test_exists(test))
-                .map(|test| format!("there is no test {test}")),
-        );
         mistakes
-            .into_iter()
-            .map(|mistake| format!("{}: {mistake}", self.id))
-            .collect()
+            .extend(self.files.iter().filter(|file| !file_exists(file)).map(|file| format!("there is no file {file}")));
+        mistakes
+            .extend(self.tests.iter().filter(|test| !test_exists(test)).map(|test| format!("there is no test {test}")));
+        mistakes.into_iter().map(|mistake| format!("{}: {mistake}", self.id)).collect()
     }
 }
 
@@ -247,9 +212,7 @@ fn function_name(line: &str) -> Option<&str> {
         rest = rest.strip_prefix(word).unwrap_or(rest);
     }
     let rest = rest.strip_prefix("fn ")?;
-    let end = rest
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
     rest.get(..end).filter(|name| !name.is_empty())
 }
 
@@ -260,24 +223,13 @@ fn features() -> String {
 #[test]
 fn the_feature_table_names_every_feature_once_and_in_order() {
     let mut mistakes = Vec::new();
-    let ids: Vec<String> = rows(&features(), &mut mistakes)
-        .into_iter()
-        .map(|row| row.id)
-        .collect();
+    let ids: Vec<String> = rows(&features(), &mut mistakes).into_iter().map(|row| row.id).collect();
     let expected = expected_ids();
 
     let known: BTreeSet<&String> = expected.iter().collect();
     let named: BTreeSet<&String> = ids.iter().collect();
-    mistakes.extend(
-        known
-            .difference(&named)
-            .map(|id| format!("{id} is missing")),
-    );
-    mistakes.extend(
-        named
-            .difference(&known)
-            .map(|id| format!("{id} is not in the list of chapters")),
-    );
+    mistakes.extend(known.difference(&named).map(|id| format!("{id} is missing")));
+    mistakes.extend(named.difference(&known).map(|id| format!("{id} is not in the list of chapters")));
     for (index, id) in ids.iter().enumerate() {
         if ids.get(..index).is_some_and(|before| before.contains(id)) {
             mistakes.push(format!("{id} is there more than once"));
@@ -293,11 +245,7 @@ fn every_file_and_test_of_the_feature_table_exists() {
     for path in all_rust_files() {
         test_functions(&read(&path), &mut tests);
     }
-    let file_exists = |file: &str| {
-        ROOTS
-            .iter()
-            .any(|root| repository().join(root).join(file).exists())
-    };
+    let file_exists = |file: &str| ROOTS.iter().any(|root| repository().join(root).join(file).exists());
     let test_exists = |test: &str| tests.contains(test);
 
     let mut mistakes = Vec::new();
@@ -328,17 +276,11 @@ fn a_row_that_promises_too_much_is_found() {
         ("done | – | `it_holds`", "is Done and names no file"),
         ("done | `gone.rs` | `it_holds`", "there is no file gone.rs"),
         ("done | `here.rs` | `it_broke`", "there is no test it_broke"),
-        (
-            "done | here.rs | –",
-            "`here.rs` is not a list of names in backticks",
-        ),
+        ("done | here.rs | –", "`here.rs` is not a list of names in backticks"),
         ("done | `here.rs`", "4 cells instead of 5"),
         ("partial: | `here.rs` | –", "`partial:` is no state"),
         ("partial: the rest | – | –", "is Partial and names no file"),
-        (
-            "absent | `here.rs` | –",
-            "is Absent and yet names files or tests",
-        ),
+        ("absent | `here.rs` | –", "is Absent and yet names files or tests"),
     ] {
         let row = format!("| W-01 | a | {wrong} |");
         let expected = format!("W-01: {mistake}");
@@ -360,10 +302,7 @@ fn every_source_file_begins_by_saying_what_it_is() {
     let mut mistakes = Vec::new();
     let mut seen = 0;
     for entry in fs::read_dir(&crates).expect("the folder of the crates") {
-        let sources = entry
-            .expect("a readable directory entry")
-            .path()
-            .join("src");
+        let sources = entry.expect("a readable directory entry").path().join("src");
         if !sources.is_dir() {
             continue;
         }
@@ -374,11 +313,7 @@ fn every_source_file_begins_by_saying_what_it_is() {
             }
         }
     }
-    assert!(
-        seen > 0,
-        "no source file was found under {}",
-        crates.display()
-    );
+    assert!(seen > 0, "no source file was found under {}", crates.display());
     fail_with(&mistakes);
 }
 
