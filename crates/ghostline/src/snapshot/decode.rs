@@ -60,7 +60,7 @@ impl Decoder {
                 Some(&known) if known != local => return Err(SnapshotError::UnknownPrefab(*entry)),
                 Some(_) => {}
                 None if index == snapshots.prefabs.len() && index < limits::MAX_PREFABS as usize => {
-                    snapshots.prefabs.push(local)
+                    snapshots.prefabs.push(local);
                 }
                 None => {}
             }
