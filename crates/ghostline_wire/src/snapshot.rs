@@ -348,8 +348,8 @@ pub enum GhostBody {
     },
 }
 
-/// Writes what stands before a row. `previous_age` is the baseline age of the last delta of this packet;
-/// begin every packet with `None`.
+/// Writes what stands before a row. `previous_age` is the baseline age of the last delta of this chunk;
+/// begin every chunk with `None`.
 pub fn write_ghost_body(out: &mut BitWriter, body: GhostBody, previous_age: &mut Option<u32>) {
     match body {
         GhostBody::Absolute { spawn_age } => {

@@ -207,8 +207,7 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let dt = if is_in_process { in_process_frame_dt(dt, &rate) } else { dt };
     let input = TimeSyncInput {
         dt,
-        now_ms: u32::try_from(world.resource::<FrameClock>().now.as_millis() & u128::from(u32::MAX))
-            .unwrap_or_default(),
+        now_ms: world.resource::<FrameClock>().clock.ms(),
         in_game,
         latest_snapshot: ack.and_then(|ack| ack.last_received_snapshot_by_local),
         estimated_rtt_ms: ack.and_then(|ack| ack.rtt.estimated_ms()).unwrap_or(0.0),
