@@ -23,6 +23,7 @@ use crate::time::{ClientServerTickRate, ClientTickRate};
 /// assert!(worlds.server_world().is_some() && worlds.client_world().is_some());
 /// worlds.run_frame(std::time::Duration::from_millis(16));
 /// ```
+#[derive(Clone)]
 pub struct ClientServerBootstrap {
     pub(super) plugin: Arc<dyn Plugin>,
     pub(super) play_type: PlayType,

@@ -70,34 +70,33 @@ impl AddSystemsIn for SubApp {
 }
 
 /// Removes what plain `add_systems` put into ghostline schedules that this kind of world doesn't have (bevy_ecs makes a
-/// schedule at its first mention), and reports systems in schedules that this world never runs.
-pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind, name: &str) {
+/// schedule at its first mention).
+pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind) {
     let Some(mut schedules) = world.get_resource_mut::<Schedules>() else { return };
     let labels: Vec<InternedScheduleLabel> = schedules.iter().map(|(_, schedule)| schedule.label()).collect();
-    let mut never_run = Vec::new();
     for label in labels {
-        match schedule::schedule_worlds(label) {
-            // A thin client runs nothing under a plain label.
-            Some(worlds) if kind.is_thin_client() || !worlds.contains(kind.flag()) => {
-                schedules.remove(label);
-            }
-            Some(_) => {}
-            None => {
-                if schedules.get(label).is_some_and(|schedule| !schedule.graph().systems.is_empty())
-                    && bevy_never_runs_here(label)
-                {
-                    never_run.push(format!("{label:?}"));
-                }
-            }
+        let has_it = |worlds: WorldFlags| !kind.is_thin_client() && worlds.contains(kind.flag());
+        if schedule::schedule_worlds(label).is_some_and(|worlds| !has_it(worlds)) {
+            schedules.remove(label);
         }
     }
-    if !never_run.is_empty() {
-        never_run.sort();
+}
+
+/// Reports, in one line, systems in schedules of Bevy's that this world never runs.
+pub(crate) fn warn_of_idle_schedules(world: &World, name: &str) {
+    let Some(schedules) = world.get_resource::<Schedules>() else { return };
+    let mut idle: Vec<String> = schedules
+        .iter()
+        .filter(|(_, schedule)| bevy_never_runs_here(schedule.label()) && !schedule.graph().systems.is_empty())
+        .map(|(_, schedule)| format!("{:?}", schedule.label()))
+        .collect();
+    if !idle.is_empty() {
+        idle.sort();
         tracing::warn!(
             world = name,
             "systems in {} never run in this world: only an application's main world runs Bevy's own schedules. \
              Use ghostline's `Simulation`, `PredictedSimulation`, `GhostInput` or `Presentation` instead",
-            never_run.join(", ")
+            idle.join(", ")
         );
     }
 }

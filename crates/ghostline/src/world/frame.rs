@@ -259,8 +259,20 @@ pub(crate) fn mirror_time(world: &mut World, step: StepTime) {
     *world.resource_mut::<Time>() = time;
 }
 
+/// In an embedded main world Bevy itself updates messages, once per frame.
+#[derive(Resource)]
+struct BevyUpdatesMessages;
+
+/// Leaves the update of messages to Bevy, which runs this world's own schedules.
+pub(super) fn keep_bevys_message_update(world: &mut World) {
+    world.insert_resource(BevyUpdatesMessages);
+}
+
 /// Bevy's message update: what was written two passes ago is dropped.
 pub(crate) fn rotate_messages(world: &mut World) {
+    if world.contains_resource::<BevyUpdatesMessages>() {
+        return;
+    }
     if let Some(mut registry) = world.remove_resource::<MessageRegistry>() {
         let last_change_tick = world.last_change_tick();
         registry.run_updates(world, last_change_tick);

@@ -1,12 +1,14 @@
 //! Worlds: their kinds, what runs in which, how they are made, and the frame of each.
 
 mod bootstrap;
+mod embedded;
 mod filter;
 mod frame;
 mod kind;
 mod worlds;
 
 pub use bootstrap::{ClientServerBootstrap, MAX_THIN_CLIENTS, run_in_real_time};
+pub use embedded::{EmbeddedClient, EmbeddedWorlds};
 pub use filter::{AddSystemsIn, describe_frame};
 pub use frame::FrameClock;
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::bootstrap::ClientServerBootstrap;
-use super::filter::remove_foreign_schedules;
+use super::filter::{remove_foreign_schedules, warn_of_idle_schedules};
 use super::frame;
 use super::kind::WorldKind;
 use crate::connection::{ConnectionError, ConnectionWorldExt};
@@ -147,7 +147,8 @@ impl NetWorld {
         app.finish();
         app.cleanup();
         frame::finish(app.world_mut(), kind);
-        remove_foreign_schedules(app.world_mut(), kind, name);
+        remove_foreign_schedules(app.world_mut(), kind);
+        warn_of_idle_schedules(app.world(), name);
         Ok(Self { id, name: name.to_owned(), kind, app, started: false })
     }
 
@@ -354,6 +355,16 @@ impl Worlds {
     /// The link between the worlds of this process.
     pub fn network(&self) -> &InProcessNetwork {
         &self.network
+    }
+
+    /// In which order the worlds run within a frame.
+    pub fn order(&self) -> WorldOrder {
+        self.bootstrap.order
+    }
+
+    /// Sets the clock, for an embedding that has its own.
+    pub(super) fn set_now(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// Time since the first frame.

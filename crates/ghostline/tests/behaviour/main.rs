@@ -2,5 +2,6 @@
 
 mod common;
 mod connection;
+mod embedded;
 mod ghosts;
 mod tidy;
