@@ -96,9 +96,7 @@ impl EmbeddedClient {
         if bootstrap.play_type == PlayType::ClientAndServer {
             worlds.create_server_world("server")?;
         }
-        for number in 0..bootstrap.thin_clients {
-            worlds.create_thin_client_world(&format!("thin client {number}"))?;
-        }
+        worlds.thin_clients().request(bootstrap.thin_clients);
         if let Some(endpoint) = bootstrap.auto_connect_endpoint() {
             world.connect(endpoint)?;
             world.resource_mut::<NetworkStreamDriver>().set_by_auto_connect();
@@ -116,6 +114,9 @@ fn run_frame(world: &mut World) {
     };
     let worlds = beside.worlds();
     worlds.set_now(now);
+    if let Err(error) = worlds.update_thin_clients(dt) {
+        tracing::error!("no more thin clients are made: {error}");
+    }
     let servers = [WorldKind::Local, WorldKind::Server];
     let clients = [WorldKind::Client, WorldKind::ThinClient];
     match worlds.order() {

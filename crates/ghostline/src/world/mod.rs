@@ -5,6 +5,7 @@ mod embedded;
 mod filter;
 mod frame;
 mod kind;
+mod thin_client;
 mod worlds;
 
 pub use bootstrap::{ClientServerBootstrap, MAX_THIN_CLIENTS, run_in_real_time};
@@ -13,4 +14,5 @@ pub use filter::{AddSystemsIn, describe_frame};
 pub use frame::FrameClock;
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
+pub use thin_client::ThinClients;
 pub use worlds::{DriverConstructor, InProcessDrivers, NetWorld, PlayType, WorldError, WorldId, WorldOrder, Worlds};

@@ -15,6 +15,7 @@ use super::bootstrap::ClientServerBootstrap;
 use super::filter::{remove_foreign_schedules, warn_of_idle_schedules};
 use super::frame;
 use super::kind::WorldKind;
+use super::thin_client::ThinClients;
 use crate::connection::{ConnectionError, ConnectionWorldExt};
 
 /// In which order the worlds of a process run within a frame. In-process links deliver after each stage.
@@ -220,12 +221,20 @@ pub struct Worlds {
     worlds: Vec<NetWorld>,
     next_id: u64,
     now: Duration,
+    pub(super) thin_clients: ThinClients,
 }
 
 impl Worlds {
     /// No worlds yet, and the recipe for making them.
     pub fn new(bootstrap: ClientServerBootstrap) -> Self {
-        Self { bootstrap, network: InProcessNetwork::new(), worlds: Vec::new(), next_id: 0, now: Duration::ZERO }
+        Self {
+            bootstrap,
+            network: InProcessNetwork::new(),
+            worlds: Vec::new(),
+            next_id: 0,
+            now: Duration::ZERO,
+            thin_clients: ThinClients::default(),
+        }
     }
 
     /// Makes exactly the worlds of the requested play type, server first, and the thin clients asked for.
@@ -240,10 +249,8 @@ impl Worlds {
         if play_type != PlayType::Server {
             self.create_client_world("client")?;
         }
-        for number in 0..self.bootstrap.thin_clients {
-            self.create_thin_client_world(&format!("thin client {number}"))?;
-        }
-        Ok(())
+        self.thin_clients.request(self.bootstrap.thin_clients);
+        self.update_thin_clients(Duration::ZERO)
     }
 
     /// Makes a world without a network.
@@ -357,6 +364,11 @@ impl Worlds {
         &self.network
     }
 
+    /// The thin clients that are made and disposed as requested.
+    pub fn thin_clients(&mut self) -> &mut ThinClients {
+        &mut self.thin_clients
+    }
+
     /// In which order the worlds run within a frame.
     pub fn order(&self) -> WorldOrder {
         self.bootstrap.order
@@ -375,6 +387,9 @@ impl Worlds {
     /// Advances the clock by `dt` and runs one frame of every world, stage by stage; in-process links deliver after each stage.
     pub fn run_frame(&mut self, dt: Duration) {
         self.now += dt;
+        if let Err(error) = self.update_thin_clients(dt) {
+            tracing::error!("no more thin clients are made: {error}");
+        }
         let stages: [&[WorldKind]; 4] = match self.bootstrap.order {
             WorldOrder::ClientFirst => {
                 [&[WorldKind::Local], &[WorldKind::Client], &[WorldKind::ThinClient], &[WorldKind::Server]]
