@@ -393,6 +393,10 @@ mod tests {
         let (decoded, bits) = round_trip(half.acks().unwrap());
         assert_eq!(decoded, half.acks().unwrap());
         assert_eq!(bits, 16 + 1 + 13 + 255);
+        // Two of two received take five bits in either form: runs it is.
+        let mut out = BitWriter::new();
+        received(&[0, 1]).acks().unwrap().encode(&mut out);
+        assert_eq!((out.bit_len(), out.as_bytes()[2] & 1), (16 + 1 + 5, 0));
     }
 
     #[test]

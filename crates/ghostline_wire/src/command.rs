@@ -467,6 +467,42 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_exactly_the_bound_passes_both_ways() {
+        let schema = |name: &str, kind, count: usize| ComponentSchema {
+            name: name.into(),
+            fields: vec![
+                FieldSchema {
+                    name: "f".into(),
+                    kind,
+                    quantization: 0,
+                    smoothing: Smoothing::Clamp,
+                    max_smoothing_distance: None,
+                };
+                count
+            ],
+        };
+        // Body: 1 + 5 + 2 bits before the row; a flag for each component; 33 bits per float, 2 per bool.
+        let components = |bools| [schema("Floats", FieldKind::F32, 246), schema("Bools", FieldKind::Bool, bools)];
+        for (bools, fits) in [(32, true), (33, false)] {
+            let layout = RowLayout::new(&components(bools));
+            let lanes = vec![1; 246 + bools];
+            let bits = 8 + 2 + 246 * 33 + bools * 2;
+            assert_eq!(bits, if fits { MAX_BODY_BITS } else { MAX_BODY_BITS + 2 });
+            let (mut scratch, mut out) = (BitWriter::new(), BitWriter::new());
+            let target = BlockTarget::ConnectionTarget;
+            let written = write_block(5, target, &layout, NOW, &[entry(0, &lanes)], &mut scratch, &mut out);
+            assert_eq!(scratch.bit_len(), bits);
+            assert_eq!(written.is_ok(), fits);
+            if fits {
+                let block = BlockReader::new().next_block(&mut BitReader::new(out.as_bytes())).unwrap().unwrap();
+                let mut into = DecodedBlock::default();
+                assert_eq!(read_block(block.body, &layout, NOW, &mut into), Ok(()));
+                assert_eq!(into.lanes, lanes);
+            }
+        }
+    }
+
+    #[test]
     fn a_block_of_an_unknown_type_is_stepped_over() {
         let lanes = [1, 2, 3];
         let mut out = write(BlockTarget::ConnectionTarget, &[entry(0, &lanes)]);

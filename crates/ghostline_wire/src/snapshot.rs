@@ -567,7 +567,11 @@ mod tests {
         assert_eq!(bits(chunk(64, 0, 1 << 63)), 3 + 10);
         assert_eq!(bits(chunk(64, 0, u64::MAX)), 64);
         assert_eq!(bits(chunk(64, 0, 0)), 2);
-        assert_eq!(bits(chunk(2, 0, 0b11)), 2, "the mask, if both are as large");
+        assert_eq!(bits(chunk(2, 0, 0b11)), 2);
+        // Two bits in either form: dense it is.
+        let mut out = BitWriter::new();
+        chunk(2, 0, 0).encode(&mut out);
+        assert_eq!(out.as_bytes()[1] >> 6 & 1, 1);
     }
 
     #[test]

@@ -230,6 +230,9 @@ mod tests {
         assert_eq!(input.read_bool(), Err(DecodeError::UnexpectedEnd));
         assert_eq!(input.read_bits(0), Ok(0));
         assert_eq!(BitReader::new(&[]).read_packed(), Err(DecodeError::UnexpectedEnd));
+        let mut short = BitReader::with_bits(&[0xFF], 9);
+        assert_eq!(short.remaining_bits(), 8, "more bits than there are");
+        assert_eq!(short.read_bits(9), Err(DecodeError::UnexpectedEnd));
     }
 
     #[test]
@@ -260,8 +263,10 @@ mod tests {
         let mut into = [0; 7];
         assert_eq!(input.read_bytes_into(&mut into), Ok(()));
         assert_eq!(into, [1, 2, 3, 4, 5, 6, 7]);
+        let mut input = BitReader::new(&[9; 6]);
         assert_eq!(input.read_bytes_into(&mut into), Err(DecodeError::UnexpectedEnd));
         assert_eq!(into, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(input.remaining_bits(), 48);
     }
 
     #[test]

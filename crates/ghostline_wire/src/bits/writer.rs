@@ -217,10 +217,11 @@ impl BitWriter {
                 tail
             }
         };
+        // Also without a tail: this stores what the words have begun.
         self.write_bits64(u64::from_le_bytes(tail) & low_mask(tail_bits), tail_bits);
     }
 
-    /// Copies whole words: each completes the begun byte, and begins another.
+    /// Copies whole words: each completes the begun byte, and begins another, which the next push stores.
     fn append_words(&mut self, words: &[[u8; 8]]) {
         let bytes = words.len().saturating_mul(8);
         self.reserve_bytes(bytes.saturating_add(8));
@@ -234,7 +235,6 @@ impl BitWriter {
         }
         self.byte = self.byte.wrapping_add(bytes);
         self.begun = carry;
-        self.store(carry);
     }
 
     /// What was written. The unused bits of the last byte are 0.
