@@ -49,6 +49,7 @@ mod error;
 mod in_process;
 pub mod limits;
 mod settings;
+mod simulator;
 mod slots;
 mod store;
 
@@ -57,4 +58,8 @@ pub use driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, 
 pub use error::{ConnectError, ListenError, SendError, StoreError};
 pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, Recorded};
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
+pub use simulator::{
+    ConditionsError, Corruption, Delivery, DropCause, Dropped, InvalidConditions, InvalidProfile, LinkConditions,
+    LinkProfile, LinkStats, Loss, SimulatedLink, presets,
+};
 pub use store::{ConnectionHandle, DriverId, DriverStore};

@@ -68,3 +68,27 @@ pub const MAX_INJECTED_MESSAGES: usize = 1_024;
 
 /// Messages kept by a recorder until they are taken; later ones are numbered but not kept.
 pub const MAX_RECORDED_MESSAGES: usize = 262_144;
+
+/// Upper end of the simulated delay and jitter, in milliseconds: a minute is longer than any connection survives.
+pub const MAX_SIMULATED_DELAY_MS: u32 = 60_000;
+
+/// Default of `max_packets`, the packets on their way in one direction of a simulated link: three packets per frame at
+/// 60 Hz over five seconds.
+pub const DEFAULT_SIMULATED_PACKETS: u32 = 1_024;
+
+/// Upper end of `max_packets`.
+pub const MAX_SIMULATED_PACKETS: u32 = 1_048_576;
+
+/// Bytes that wait for the bandwidth of a simulated link before further packets are dropped: the buffer of a home
+/// router.
+pub const SIMULATED_QUEUE_BYTES: u32 = 64 * 1024;
+
+/// Extra delay of a packet that the simulator lets others overtake, in milliseconds: three frames at 60 Hz.
+pub const REORDER_DELAY_MS: u32 = 50;
+
+/// Longest mean length of a burst of simulated losses, in packets: beyond it a burst is an outage, for which there are
+/// profiles to switch to.
+pub const MAX_BURST_LENGTH: u32 = 1_000;
+
+/// Most bits that the simulator flips in one packet.
+pub const MAX_CORRUPTED_BITS: usize = 8;

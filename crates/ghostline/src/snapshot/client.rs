@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::history::{Coverage, RowHistory};
+use super::receive::LeftEpoch;
 use crate::ghost::Slot;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
@@ -165,6 +166,8 @@ impl ClientSnapshots {
 /// The connection to the server ended: its ghosts go.
 pub(crate) fn forget_server(world: &mut World) {
     drop_ghosts(world, None);
+    // The next connection counts its epochs anew.
+    world.insert_resource(LeftEpoch(None));
 }
 
 /// Drops every ghost of the server, and begins with `epoch`.

@@ -41,7 +41,7 @@ pub fn send(world: &mut World) {
     let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
     let in_game = connections_in_game(world);
     world.resource_scope(|world, mut snapshots: Mut<ServerSnapshots>| {
-        follow_in_game(world, &mut snapshots, &in_game);
+        follow_in_game(world, &mut snapshots);
         if is_catch_up && !rate.send_snapshots_for_catch_up_ticks {
             return;
         }
@@ -62,9 +62,9 @@ fn connections_in_game(world: &World) -> Vec<Entity> {
 }
 
 /// A connection that enters the game starts anew, in a new epoch; one that leaves it holds nothing.
-fn follow_in_game(world: &mut World, snapshots: &mut ServerSnapshots, in_game: &[Entity]) {
+fn follow_in_game(world: &mut World, snapshots: &mut ServerSnapshots) {
     for entity in live_connections(world) {
-        let now_in_game = in_game.contains(&entity);
+        let now_in_game = world.get::<NetworkStreamInGame>(entity).is_some();
         let Some(mut state) = world.get_mut::<SnapshotSendState>(entity) else { continue };
         if state.in_game == now_in_game {
             continue;
