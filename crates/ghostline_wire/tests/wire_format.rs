@@ -280,6 +280,24 @@ fn the_bounds_of_the_page_are_those_of_the_code() {
 }
 
 #[test]
+fn the_default_rates_of_the_page_are_those_of_the_code() {
+    let rates = TickRateBlock::default();
+    let (_, order) = PAGE.split_once("in this order: ").expect("the tick-rate block");
+    let order = order.split_once('.').expect("a sentence").0.replace('\n', " ");
+    let expected = format!(
+        "simulation rate ({}), network rate ({}), batch size ({}), steps per frame ({}), fixed-step ratio ({}), \
+         handshake and approval time-out in ms ({})",
+        rates.simulation_tick_rate,
+        rates.network_tick_rate,
+        rates.max_simulation_step_batch_size,
+        rates.max_simulation_steps_per_frame,
+        rates.predicted_fixed_step_simulation_tick_ratio,
+        rates.handshake_approval_timeout_ms,
+    );
+    assert_eq!(order, expected);
+}
+
+#[test]
 fn the_buckets_of_the_page_are_those_of_the_code() {
     let section = PAGE.split("**Packed integers.**").nth(1).expect("a section on packed integers");
     let rows = section.lines().filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit());
