@@ -99,7 +99,11 @@ pub const SIMULATION_PASS: &[Step] = &[
     library("ghosts that are due vanish", CLIENT, snapshot::despawn_due_ghosts),
     library("snapshots into the ghosts' history", CLIENTS, snapshot::receive),
     library("history into components", CLIENT, snapshot::apply),
-    library("input components show the input target tick", PRESENTING, command::restore_for_gathering),
+    library(
+        "input components show the input target tick",
+        PRESENTING.union(WorldFlags::THIN_CLIENT),
+        command::restore_for_gathering,
+    ),
     game(label::<GhostInput>, PRESENTING.union(WorldFlags::THIN_CLIENT)),
     library("input components into command buffers", PRESENTING.union(WorldFlags::THIN_CLIENT), command::gather),
     library("command packet out", CLIENTS, command::send),

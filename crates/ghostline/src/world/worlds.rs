@@ -386,10 +386,7 @@ impl Worlds {
 
     /// Advances the clock by `dt` and runs one frame of every world, stage by stage; in-process links deliver after each stage.
     pub fn run_frame(&mut self, dt: Duration) {
-        self.now += dt;
-        if let Err(error) = self.update_thin_clients(dt) {
-            tracing::error!("no more thin clients are made: {error}");
-        }
+        self.begin_frame(dt);
         let stages: [&[WorldKind]; 4] = match self.bootstrap.order {
             WorldOrder::ClientFirst => {
                 [&[WorldKind::Local], &[WorldKind::Client], &[WorldKind::ThinClient], &[WorldKind::Server]]
@@ -400,6 +397,15 @@ impl Worlds {
         };
         for stage in stages {
             self.run_stage(stage, dt);
+        }
+    }
+
+    /// Begins a frame: the clock advances by `dt`, and the thin clients that are managed become as many as asked for. For a runner that
+    /// calls [`run_stage`](Self::run_stage) itself, once for each kind of world.
+    pub fn begin_frame(&mut self, dt: Duration) {
+        self.now += dt;
+        if let Err(error) = self.update_thin_clients(dt) {
+            tracing::error!("no more thin clients are made: {error}");
         }
     }
 

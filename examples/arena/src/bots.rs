@@ -1,0 +1,104 @@
+//! Who presses the keys: a bot on every thin client, and on the client too while nobody else does. Input components are filled here;
+//! the library sends them. Every press is counted, so that the report can ask whether the server saw it exactly once.
+
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use ghostline::prelude::*;
+
+use crate::game::{PlayerInput, Still};
+use crate::random::Chance;
+
+/// A bot jumps once in so many frames on average.
+const JUMPS_ONCE_IN: u32 = 50;
+/// A bot fires once in so many frames on average.
+const FIRES_ONCE_IN: u32 = 25;
+/// A bot turns once in so many frames on average.
+const TURNS_ONCE_IN: u32 = 40;
+
+/// The players' side of the game; on a server it adds nothing.
+pub struct Players {
+    pub seed: u64,
+}
+
+impl Plugin for Players {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<RaisedPresses>()
+            .init_resource::<Pilot>()
+            .insert_resource(Seed(self.seed))
+            .add_systems_in(WorldFlags::CLIENT, GhostInput, steer)
+            .add_systems_in(WorldFlags::THIN_CLIENT, GhostInput, (take_a_seat, steer).chain());
+    }
+}
+
+/// How often each key was pressed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Presses {
+    pub jumps: u64,
+    pub shots: u64,
+}
+
+/// What was pressed in this client's world.
+#[derive(Resource, Default, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RaisedPresses(pub Presses);
+
+#[derive(Resource, Clone, Copy)]
+struct Seed(u64);
+
+/// Who steers this client's player.
+#[derive(Resource, Default, Debug)]
+pub enum Pilot {
+    /// A bot, which begins when the client has its number.
+    #[default]
+    Bot,
+    /// A bot at work: its chance, and where it goes.
+    BotAtWork { chance: Chance, right: i8, forward: i8 },
+}
+
+/// A thin client has no ghosts, so its input lies on an entity of its own, which is the command target of its connection.
+fn take_a_seat(
+    mut commands: Commands,
+    mut connections: Query<(&NetworkId, &mut CommandTarget), Added<NetworkStreamInGame>>,
+) {
+    for (&id, mut target) in &mut connections {
+        let seat =
+            commands.spawn((GhostOwner(id), PlayerInput::default(), CommandBuffer::<PlayerInput>::default())).id();
+        target.entity = Some(seat);
+    }
+}
+
+fn steer(
+    still: Res<Still>,
+    seed: Res<Seed>,
+    mut pilot: ResMut<Pilot>,
+    mut raised: ResMut<RaisedPresses>,
+    connection: Query<&NetworkId>,
+    mut inputs: Query<(&GhostOwner, &mut PlayerInput)>,
+) {
+    let Ok(&own) = connection.single() else { return };
+    let Some((_, mut input)) = inputs.iter_mut().find(|(owner, _)| owner.0 == own) else { return };
+    if still.0 {
+        *input = PlayerInput::default();
+        return;
+    }
+    if matches!(*pilot, Pilot::Bot) {
+        *pilot = Pilot::BotAtWork { chance: Chance::new(seed.0, u64::from(own.0)), right: 1, forward: 0 };
+    }
+    let Pilot::BotAtWork { chance, right, forward } = &mut *pilot else { return };
+    if chance.one_in(TURNS_ONCE_IN) {
+        *right = direction(chance);
+        *forward = direction(chance);
+    }
+    (input.right, input.forward) = (*right, *forward);
+    if chance.one_in(JUMPS_ONCE_IN) {
+        input.jump.set();
+        raised.0.jumps += 1;
+    }
+    if chance.one_in(FIRES_ONCE_IN) {
+        input.fire.set();
+        raised.0.shots += 1;
+    }
+}
+
+fn direction(chance: &mut Chance) -> i8 {
+    chance.between(-1.5, 1.5).round() as i8
+}

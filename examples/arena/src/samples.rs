@@ -1,0 +1,92 @@
+//! What is measured frame by frame, and the figures that are made of it. Plain numbers; nothing here knows a world.
+
+use ghostline::prelude::NetworkTime;
+use std::time::Duration;
+
+/// Numbers of which a report wants the middle and the far end.
+#[derive(Default, Clone, Debug)]
+pub struct Distribution(Vec<f32>);
+
+impl Distribution {
+    /// Adds one.
+    pub fn add(&mut self, value: f32) {
+        self.0.push(value);
+    }
+
+    /// The newest; 0 if there is none.
+    pub fn last(&self) -> f32 {
+        self.0.last().copied().unwrap_or_default()
+    }
+
+    /// The value below which `share` (0 to 1) of all lie; 0 if there are none.
+    pub fn quantile(&self, share: f32) -> f32 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f32::total_cmp);
+        let place = (share * sorted.len().saturating_sub(1) as f32).round() as usize;
+        sorted.get(place).copied().unwrap_or_default()
+    }
+}
+
+/// The measurements of a run.
+#[derive(Default, Clone, Debug)]
+pub struct Samples {
+    /// Milliseconds that the server world took for a tick, snapshots to all clients included.
+    pub server_tick_ms: Distribution,
+    /// Milliseconds that all clients together took for a frame.
+    pub clients_frame_ms: Distribution,
+    /// The client's smoothed round trip in milliseconds.
+    pub rtt_ms: Distribution,
+    /// How far the client's interpolation lies behind its prediction, in ticks.
+    pub interpolation_delay_ticks: Distribution,
+    /// Frames in which the server ran more than one tick.
+    pub frames_with_several_ticks: u64,
+}
+
+impl Samples {
+    /// The times that a frame took, and the ticks that the server simulated in it.
+    pub fn add_frame(&mut self, clients: Duration, server: Duration, ticks: u32) {
+        self.clients_frame_ms.add(clients.as_secs_f32() * 1e3);
+        if ticks > 0 {
+            self.server_tick_ms.add(server.as_secs_f32() * 1e3 / ticks as f32);
+        }
+        self.frames_with_several_ticks += u64::from(ticks > 1);
+    }
+
+    /// What the client knows of time after a frame.
+    pub fn add_client(&mut self, rtt_ms: Option<f32>, time: &NetworkTime) {
+        if let Some(rtt_ms) = rtt_ms {
+            self.rtt_ms.add(rtt_ms);
+        }
+        if let (Some(predicted), Some(interpolated)) = (time.server_tick, time.interpolation_tick) {
+            let fractions = time.server_tick_fraction - time.interpolation_tick_fraction;
+            self.interpolation_delay_ticks.add(predicted.ticks_since(interpolated) as f32 + fractions);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_there() {
+        let mut numbers = Distribution::default();
+        assert_eq!(numbers.quantile(0.5), 0.0);
+        for value in (1..=101).rev() {
+            numbers.add(value as f32);
+        }
+        assert_eq!(
+            (numbers.quantile(0.0), numbers.quantile(0.5), numbers.quantile(0.99), numbers.quantile(1.0)),
+            (1.0, 51.0, 100.0, 101.0)
+        );
+    }
+
+    #[test]
+    fn a_frame_without_a_tick_says_nothing_about_ticks() {
+        let mut samples = Samples::default();
+        samples.add_frame(Duration::from_millis(1), Duration::from_millis(1), 0);
+        assert_eq!(samples.server_tick_ms.quantile(0.5), 0.0);
+        samples.add_frame(Duration::from_millis(1), Duration::from_millis(4), 2);
+        assert_eq!((samples.server_tick_ms.quantile(0.5), samples.frames_with_several_ticks), (2.0, 1));
+    }
+}
