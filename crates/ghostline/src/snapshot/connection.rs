@@ -160,6 +160,11 @@ impl SnapshotSendState {
         known
     }
 
+    /// Whether this client must still learn that the ghost of a slot is gone.
+    pub(crate) fn awaits_despawn(&self, slot: Slot) -> bool {
+        self.despawns.iter().any(|despawn| despawn.slot == slot)
+    }
+
     /// Despawns that may go into the next packet.
     pub(crate) fn due_despawns(&self) -> impl Iterator<Item = (Slot, DespawnReason)> + '_ {
         self.despawns

@@ -1,0 +1,50 @@
+//! One line of JSON per run: the figures that every command gives, then its own.
+
+use std::fmt::Write;
+
+/// A line of JSON in the making.
+pub struct Report {
+    line: String,
+}
+
+impl Report {
+    /// A line that begins with the command's name.
+    pub fn new(command: &str) -> Self {
+        Self { line: format!("{{\"command\":\"{command}\"") }
+    }
+
+    /// Adds a number, with three decimals if it has any.
+    pub fn number(mut self, name: &str, value: f64) -> Self {
+        let rounded = (value * 1000.0).round() / 1000.0;
+        let _ = write!(self.line, ",\"{name}\":{rounded}");
+        self
+    }
+
+    /// Adds a count.
+    pub fn count(self, name: &str, value: u64) -> Self {
+        self.number(name, value as f64)
+    }
+
+    /// Adds a text; it must need no escapes.
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        let _ = write!(self.line, ",\"{name}\":\"{value}\"");
+        self
+    }
+
+    /// Prints the line.
+    #[expect(clippy::print_stdout, reason = "the line is what the command is for")]
+    pub fn print(self) {
+        println!("{}}}", self.line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_object_with_its_fields_in_order() {
+        let report = Report::new("x").number("a", 1.23456).count("b", 7).text("c", "d");
+        assert_eq!(report.line + "}", r#"{"command":"x","a":1.235,"b":7,"c":"d"}"#);
+    }
+}
