@@ -114,8 +114,15 @@ pub enum DriverEvent {
 /// `now` is the time since any fixed moment and must not go backwards; it is compared only with itself.
 /// `Sync` is asked for so that a store of drivers can be shared read-only, for instance as a resource.
 pub trait Driver: Send + Sync + 'static {
-    /// What this driver can do. Constant over its life.
+    /// What this driver can do. Constant over its life; but the kind of an in-process driver follows the profile of its
+    /// link, which tests change.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether this connection leaves the process, or is to be treated as if it did. Connections of one driver differ
+    /// where their links do. A stale handle has the kind of the driver, which is the default for all.
+    fn connection_kind(&self, _connection: DriverConnection) -> TransportKind {
+        self.capabilities().kind
+    }
 
     /// Begins to accept connections, and returns the address with the real port (0 asks for any free one).
     ///

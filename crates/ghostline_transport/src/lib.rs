@@ -56,7 +56,7 @@ mod store;
 pub use close::{CloseReason, DisconnectCause};
 pub use driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 pub use error::{ConnectError, ListenError, SendError, StoreError};
-pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, Recorded};
+pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, ProfileError, Recorded};
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
 pub use simulator::{
     ConditionsError, Corruption, Delivery, DropCause, Dropped, InvalidConditions, InvalidProfile, LinkConditions,

@@ -92,3 +92,13 @@ pub const MAX_BURST_LENGTH: u32 = 1_000;
 
 /// Most bits that the simulator flips in one packet.
 pub const MAX_CORRUPTED_BITS: usize = 8;
+
+/// Bytes that a simulated in-process link counts on top of each datagram: the headers of IPv4 and UDP.
+pub const SIMULATED_HEADER_BYTES: usize = 28;
+
+/// What a reliable sender on a simulated in-process link waits beyond a round trip before it sends again what was lost,
+/// in milliseconds: about the time that a receiver holds an acknowledgement back, and never 0.
+pub const RETRANSMIT_MARGIN_MS: u32 = 10;
+
+/// Retransmissions of one message that one delivery makes up for, if the time has jumped.
+pub const MAX_RETRANSMISSIONS_PER_DELIVERY: usize = 64;

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::driver::{Driver, DriverConnection, DriverEvent, Pipeline};
+use crate::driver::{Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 use crate::error::{SendError, StoreError};
 use crate::limits::MAX_DRIVERS;
 
@@ -189,6 +189,11 @@ impl DriverStore {
     /// The other side's address; `None` for a stale handle.
     pub fn remote_address(&self, handle: ConnectionHandle) -> Option<SocketAddr> {
         self.get(handle.driver).ok()?.remote_address(handle.connection)
+    }
+
+    /// Whether a connection leaves the process. See [`Driver::connection_kind`]; `None` for an unknown driver.
+    pub fn connection_kind(&self, handle: ConnectionHandle) -> Option<TransportKind> {
+        Some(self.get(handle.driver).ok()?.connection_kind(handle.connection))
     }
 
     /// Begins to connect through one driver. See [`Driver::connect`].

@@ -34,7 +34,6 @@ pub struct InProcessDriver {
     pub(super) hub: SharedHub,
     pub(super) number: u64,
     pub(super) settings: DriverSettings,
-    pub(super) kind: TransportKind,
     pub(super) listening: Option<SocketAddr>,
     pub(super) connections: Slots<Connection>,
     /// Attempts to connect without an answer yet, in the order of `connect`.
@@ -66,12 +65,11 @@ impl fmt::Debug for InProcessDriver {
 
 impl InProcessDriver {
     pub(super) fn new(hub: SharedHub, settings: DriverSettings) -> Self {
-        let number = hub.lock().add_driver();
+        let number = hub.lock().add_driver(settings.max_message_bytes);
         Self {
             hub,
             number,
             settings,
-            kind: TransportKind::InProcess,
             listening: None,
             connections: Slots::new(limits::MAX_CONNECTIONS),
             attempts: Vec::new(),
@@ -101,10 +99,13 @@ impl InProcessDriver {
         self.stats
     }
 
-    /// Whether [`Capabilities::kind`] pretends to be a socket, so that tests run what socket links run. Default off.
+    /// Whether this driver's link begins with the profile that poses as a socket, so that tests run what socket links run:
+    /// [`LinkProfile::perfect`](crate::LinkProfile::perfect) in place of
+    /// [`LinkProfile::in_process`](crate::LinkProfile::in_process). Default off.
+    /// [`InProcessNetwork::set_profile`](super::InProcessNetwork::set_profile) changes it later.
     #[must_use]
-    pub fn posing_as_socket(mut self, posing: bool) -> Self {
-        self.kind = if posing { TransportKind::Socket } else { TransportKind::InProcess };
+    pub fn posing_as_socket(self, posing: bool) -> Self {
+        self.hub.lock().set_posing(self.number, posing);
         self
     }
 
@@ -207,7 +208,7 @@ impl InProcessDriver {
 impl Driver for InProcessDriver {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            kind: self.kind,
+            kind: self.hub.lock().kind(self.number).unwrap_or(TransportKind::InProcess),
             // What never leaves the process needs no cipher.
             encrypted: true,
             // A full queue drops unreliable messages.
@@ -216,6 +217,16 @@ impl Driver for InProcessDriver {
             max_fragmented_bytes: limits::MAX_FRAGMENTED_BYTES,
             max_reliable_bytes: limits::MAX_RELIABLE_BYTES,
         }
+    }
+
+    fn connection_kind(&self, connection: DriverConnection) -> TransportKind {
+        // The link is the client's, also where the server sees it.
+        let client = self.connections.get(connection).and_then(|entry| match (entry.direction, &entry.state) {
+            (Direction::ToClient, State::Open { peer }) => Some(peer.driver),
+            _ => None,
+        });
+        let kind = client.and_then(|client| self.hub.lock().kind(client));
+        kind.unwrap_or_else(|| self.capabilities().kind)
     }
 
     fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
@@ -293,7 +304,7 @@ impl Driver for InProcessDriver {
             from: self.address(connection),
             to: Destination::Peer(peer),
             direction,
-            body: Body::Message { pipeline, bytes, injected: false },
+            body: Body::Message { pipeline, bytes, injected: false, counted: true },
         });
         Ok(())
     }
@@ -308,7 +319,7 @@ impl Driver for InProcessDriver {
 
     fn poll(&mut self, now: Duration, events: &mut Vec<DriverEvent>) {
         let mut arrivals = core::mem::take(&mut self.arrivals);
-        self.hub.lock().take_inbox(self.number, &mut arrivals);
+        self.hub.lock().take_inbox(self.number, now, &mut arrivals);
         for parcel in arrivals.drain(..) {
             self.receive(parcel, events);
         }
@@ -320,9 +331,10 @@ impl Driver for InProcessDriver {
         }
     }
 
-    fn flush(&mut self, _now: Duration) {
+    fn flush(&mut self, now: Duration) {
         self.stage_requests();
         let mut hub = self.hub.lock();
+        hub.note_time(now);
         hub.post(self.number, &mut self.staged);
         for buffer in self.spare.drain(..) {
             hub.pool.give(buffer);

@@ -1,52 +1,34 @@
 //! The shared state of an in-process network: an outbox and an inbox per driver, the listeners and the buffer pool.
 //! Parcels come in through `post`, move in `deliver` in canonical order, and leave through `take_inbox`.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::endpoint::Endpoint;
 use super::network::Recorded;
 use super::pool::BufferPool;
 use super::queue::{Address, Body, Destination, Direction, Load, Parcel};
 use crate::close::CloseReason;
-use crate::driver::{DriverConnection, Pipeline};
+use crate::driver::Pipeline;
 use crate::error::{ListenError, SendError};
 use crate::limits;
-
-/// What the hub knows of one driver.
-#[derive(Default)]
-struct Endpoint {
-    /// On the link, in the order in which they were put there.
-    outbox: Vec<Parcel>,
-    /// Delivered, not polled yet.
-    inbox: Vec<Parcel>,
-    /// The driver is gone; the endpoint stays until its last parcels are.
-    dropped: bool,
-    /// Open connections that this driver made, oldest first: own handle and the server's end.
-    links: Vec<(DriverConnection, Address)>,
-    /// By direction, for the connections that this driver makes.
-    cut: [bool; 2],
-    /// Messages that left the link so far, by direction.
-    sequence: [u64; 2],
-    recording: bool,
-    recorded: Vec<Recorded>,
-}
-
-impl Endpoint {
-    /// The driver is gone, and so is all that it sent; nobody asks for its record any more.
-    fn is_done(&self) -> bool {
-        self.dropped && self.outbox.is_empty() && !self.recording
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Hub {
     /// By creation number; `None` for drivers that are gone, whose numbers are never used again.
-    endpoints: Vec<Option<Box<Endpoint>>>,
+    pub(super) endpoints: Vec<Option<Box<Endpoint>>>,
     /// Ports, and the creation numbers of the drivers that listen on them.
     listeners: BTreeMap<u16, u64>,
     pub(super) pool: BufferPool,
     /// Scratch of `deliver`, empty between calls.
     moving: Vec<Parcel>,
+    /// From which the chance of every link comes.
+    seed: u64,
+    /// The network's time: the newest that anybody had told it when it delivered last.
+    pub(super) time: Duration,
+    /// The newest time that anybody has told it.
+    newest_time: Duration,
 }
 
 /// What a cut link does with a parcel.
@@ -71,14 +53,24 @@ fn when_cut(body: &Body) -> WhenCut {
 }
 
 impl Hub {
+    pub(super) fn with_seed(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     /// A new driver's creation number.
-    pub(super) fn add_driver(&mut self) -> u64 {
+    pub(super) fn add_driver(&mut self, datagram_bytes: usize) -> u64 {
         let number = self.endpoints.len() as u64;
-        self.endpoints.push(Some(Box::default()));
+        self.endpoints.push(Some(Box::new(Endpoint::new(self.seed, number, datagram_bytes))));
         number
     }
 
-    fn endpoint(&mut self, number: u64) -> Option<&mut Endpoint> {
+    /// Takes note of a time. It counts from the next delivery on, so that it does not matter which world of a stage
+    /// tells its time first.
+    pub(super) fn note_time(&mut self, now: Duration) {
+        self.newest_time = self.newest_time.max(now);
+    }
+
+    pub(super) fn endpoint(&mut self, number: u64) -> Option<&mut Endpoint> {
         let index = usize::try_from(number).ok()?;
         self.endpoints.get_mut(index)?.as_deref_mut()
     }
@@ -121,10 +113,16 @@ impl Hub {
         }
     }
 
-    /// Swaps the delivered parcels of a driver for the empty `inbox`.
-    pub(super) fn take_inbox(&mut self, number: u64, inbox: &mut Vec<Parcel>) {
+    /// Swaps the delivered parcels of a driver for the empty `inbox`, and adds what has arrived over simulated links.
+    pub(super) fn take_inbox(&mut self, number: u64, now: Duration, inbox: &mut Vec<Parcel>) {
+        self.note_time(now);
         if let Some(endpoint) = self.endpoint(number) {
             core::mem::swap(&mut endpoint.inbox, inbox);
+        }
+        // A reader whose clock is behind gets what has arrived by the network's.
+        let now = now.max(self.time);
+        while let Some(parcel) = self.next_landing(number, now) {
+            inbox.push(parcel);
         }
     }
 
@@ -135,7 +133,11 @@ impl Hub {
             return;
         };
         endpoint.dropped = true;
-        for parcel in core::mem::take(&mut endpoint.inbox) {
+        let mut unread = core::mem::take(&mut endpoint.inbox);
+        while let Some(parcel) = self.next_landing(number, Duration::MAX) {
+            unread.push(parcel);
+        }
+        for parcel in unread {
             // Not to the other side's inbox: that changes in `deliver` alone.
             let answer = self.answer_for(parcel);
             if let Some(endpoint) = self.endpoint(number) {
@@ -147,6 +149,8 @@ impl Hub {
     /// Moves everything on the link to the inboxes: drivers in order of creation, each one's parcels in the order in
     /// which it put them there.
     pub(super) fn deliver(&mut self) {
+        self.time = self.newest_time;
+        self.retransmit();
         let mut moving = core::mem::take(&mut self.moving);
         for index in 0..self.endpoints.len() {
             let Some(Some(sender)) = self.endpoints.get_mut(index) else {
@@ -166,9 +170,8 @@ impl Hub {
     }
 
     fn hand_over(&mut self, parcel: Parcel) {
-        let direction = parcel.direction.index();
         let client = parcel.client().and_then(|client| self.endpoint(client));
-        let is_cut = client.is_some_and(|client| client.cut.get(direction) == Some(&true));
+        let is_cut = client.is_some_and(|client| client.is_cut(parcel.direction));
         if is_cut {
             match when_cut(&parcel.body) {
                 WhenCut::Pass => {}
@@ -187,30 +190,37 @@ impl Hub {
                 }
             }
         }
-        self.note_links(&parcel);
-        let receiver = match parcel.to {
-            Destination::Peer(peer) => Some(peer.driver),
-            Destination::Listener { port } => self.listeners.get(&port).copied(),
+        let Some(parcel) = self.enter_link(parcel) else {
+            return;
         };
-        match receiver {
-            Some(number) if self.has_driver(number) => {
-                self.record(&parcel, false);
-                if let Some(endpoint) = self.endpoint(number) {
-                    endpoint.inbox.push(parcel);
-                }
-            }
-            _ => {
-                self.record(&parcel, true);
-                self.bounce(parcel);
-            }
+        self.note_connections(&parcel);
+        let receiver = self.receiver_of(&parcel);
+        self.record(&parcel, receiver.is_none());
+        match receiver.and_then(|number| self.endpoint(number)) {
+            Some(endpoint) => endpoint.inbox.push(parcel),
+            None => self.bounce(parcel),
         }
     }
 
+    /// The driver that gets a parcel if it arrives now.
+    pub(super) fn receiver_of(&mut self, parcel: &Parcel) -> Option<u64> {
+        let number = match parcel.to {
+            Destination::Peer(peer) => peer.driver,
+            Destination::Listener { port } => self.listeners.get(&port).copied()?,
+        };
+        self.has_driver(number).then_some(number)
+    }
+
     /// Gives a sender the answer for a receiver that did not get its parcel.
-    fn bounce(&mut self, parcel: Parcel) {
+    pub(super) fn bounce(&mut self, parcel: Parcel) {
         let number = parcel.from.driver;
-        if let Some(answer) = self.answer_for(parcel)
-            && let Some(sender) = self.endpoint(number)
+        if let Some(answer) = self.answer_for(parcel) {
+            self.give_to_sender(number, answer);
+        }
+    }
+
+    pub(super) fn give_to_sender(&mut self, number: u64, answer: Parcel) {
+        if let Some(sender) = self.endpoint(number)
             && !sender.dropped
         {
             sender.inbox.push(answer);
@@ -218,36 +228,25 @@ impl Hub {
     }
 
     /// What to say to the sender of a parcel that nobody will read, so that it does not wait for ever.
-    fn answer_for(&mut self, parcel: Parcel) -> Option<Parcel> {
-        let body = match parcel.body {
+    fn answer_for(&mut self, mut parcel: Parcel) -> Option<Parcel> {
+        let body = match &mut parcel.body {
             Body::Request => Body::Unanswered,
             Body::Accept => Body::Close(CloseReason::default()),
-            Body::Message { pipeline, bytes, injected } => {
-                let load = Load::of(pipeline, bytes.len());
-                self.pool.give(bytes);
-                if injected {
+            Body::Message { pipeline, bytes, counted, .. } => {
+                let load = Load::of(*pipeline, bytes.len());
+                self.pool.give(core::mem::take(bytes));
+                if !*counted {
                     return None;
                 }
                 Body::Credit(load)
             }
             Body::Refuse | Body::Unanswered | Body::Close(_) | Body::Credit(_) => return None,
         };
-        Some(Parcel {
-            from: match parcel.to {
-                Destination::Peer(receiver) => receiver,
-                Destination::Listener { .. } => parcel.from,
-            },
-            to: Destination::Peer(parcel.from),
-            direction: match parcel.direction {
-                Direction::ToServer => Direction::ToClient,
-                Direction::ToClient => Direction::ToServer,
-            },
-            body,
-        })
+        Some(parcel.reply(body))
     }
 
     /// Keeps the client's list of open connections, which `inject` needs.
-    fn note_links(&mut self, parcel: &Parcel) {
+    pub(super) fn note_connections(&mut self, parcel: &Parcel) {
         let Destination::Peer(peer) = parcel.to else {
             return;
         };
@@ -262,25 +261,21 @@ impl Hub {
             return;
         };
         if matches!(parcel.body, Body::Accept) {
-            endpoint.links.push((client.connection, server));
+            endpoint.connections.push((client.connection, server));
         } else {
-            endpoint.links.retain(|link| link.0 != client.connection);
+            endpoint.connections.retain(|known| known.0 != client.connection);
         }
     }
 
     /// Numbers a message that leaves the link, and keeps a copy if its client is recorded.
-    fn record(&mut self, parcel: &Parcel, lost: bool) {
-        let Body::Message { pipeline, bytes, injected } = &parcel.body else {
+    pub(super) fn record(&mut self, parcel: &Parcel, lost: bool) {
+        let Body::Message { pipeline, bytes, injected, .. } = &parcel.body else {
             return;
         };
         let Some(endpoint) = parcel.client().and_then(|client| self.endpoint(client)) else {
             return;
         };
-        let Some(next) = endpoint.sequence.get_mut(parcel.direction.index()) else {
-            return;
-        };
-        let sequence = *next;
-        *next = next.saturating_add(1);
+        let sequence = endpoint.next_sequence(parcel.direction);
         if endpoint.recording && endpoint.recorded.len() < limits::MAX_RECORDED_MESSAGES {
             endpoint.recorded.push(Recorded {
                 direction: parcel.direction,
@@ -294,8 +289,8 @@ impl Hub {
     }
 
     pub(super) fn set_cut(&mut self, client: u64, direction: Direction, cut: bool) -> bool {
-        let slot = self.endpoint(client).and_then(|endpoint| endpoint.cut.get_mut(direction.index()));
-        slot.map(|slot| *slot = cut).is_some()
+        let endpoint = self.endpoint(client);
+        endpoint.map(|endpoint| endpoint.set_cut(direction, cut)).is_some()
     }
 
     pub(super) fn set_recording(&mut self, client: u64, recording: bool) -> bool {
@@ -320,27 +315,25 @@ impl Hub {
             let bytes = bytes.len();
             return Err(SendError::TooLarge { limit, bytes });
         }
-        let links = self.endpoint(client).map(|endpoint| &endpoint.links);
-        let link = links.and_then(|links| links.last().copied());
-        let (connection, server) = link.ok_or(SendError::NotConnected)?;
+        let is_injected = |parcel: &&Parcel| matches!(parcel.body, Body::Message { injected: true, .. });
+        let endpoint = self.endpoint(client).ok_or(SendError::NotConnected)?;
+        let (connection, server) = endpoint.connections.last().copied().ok_or(SendError::NotConnected)?;
+        let in_stream = endpoint.link(direction).waiting_parcels().filter(is_injected).count();
         let client = Address { driver: client, connection };
         let (from, to) = match direction {
             Direction::ToServer => (client, server),
             Direction::ToClient => (server, client),
         };
         let sender = self.endpoint(from.driver).ok_or(SendError::NotConnected)?;
-        let waiting = sender.outbox.iter().filter(|parcel| {
-            let injected = matches!(parcel.body, Body::Message { injected: true, .. });
-            injected && parcel.from == from
-        });
-        if waiting.count() >= limits::MAX_INJECTED_MESSAGES {
+        let in_outbox = sender.outbox.iter().filter(is_injected).filter(|parcel| parcel.from == from).count();
+        if in_outbox.saturating_add(in_stream) >= limits::MAX_INJECTED_MESSAGES {
             return Err(SendError::QueueFull);
         }
         sender.outbox.push(Parcel {
             from,
             to: Destination::Peer(to),
             direction,
-            body: Body::Message { pipeline, bytes, injected: true },
+            body: Body::Message { pipeline, bytes, injected: true, counted: false },
         });
         Ok(())
     }

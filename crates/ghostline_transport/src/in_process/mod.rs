@@ -8,14 +8,17 @@
 //! first one gets it.
 
 mod connection;
+mod crossing;
 mod driver;
+mod endpoint;
 mod hub;
+mod link;
 mod network;
 mod pool;
 mod queue;
 mod receive;
 
 pub use driver::{InProcessDriver, InProcessStats};
-pub use network::{InProcessNetwork, Recorded};
+pub use network::{InProcessNetwork, ProfileError, Recorded};
 pub use pool::PoolStats;
 pub use queue::Direction;

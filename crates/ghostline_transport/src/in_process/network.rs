@@ -2,7 +2,10 @@
 //! The runner calls `deliver` at the borders between stages; tests also cut, inject and record through it.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
 
 use super::driver::InProcessDriver;
 use super::hub::Hub;
@@ -11,6 +14,7 @@ use super::queue::Direction;
 use crate::driver::Pipeline;
 use crate::error::SendError;
 use crate::settings::{DriverSettings, InvalidSettings};
+use crate::simulator::{InvalidProfile, LinkProfile, LinkStats};
 
 /// The way to the shared state, which cares for poisoning.
 #[derive(Clone, Default)]
@@ -29,6 +33,28 @@ impl SharedHub {
 /// What drivers send and [flush](crate::Driver::flush) becomes visible to the other side only after
 /// [`deliver`](Self::deliver), in an order that depends on nothing but what each driver did: per connection in the
 /// order of sending, connection requests in the order of the client drivers' creation numbers.
+///
+/// # Simulated links
+///
+/// Every client driver has a link of its own, on which all connections that it makes run. Until
+/// [`set_profile`](Self::set_profile) says otherwise it is perfect: what is delivered is there. On any other link:
+///
+/// - Unreliable messages are delayed, lost, copied, reordered and corrupted as the profile says. A fragmented one is as
+///   many packets as it takes, and lost if one of them is. One that overtakes the news of its own connection is lost.
+/// - Reliable messages, requests to connect, and the news of accepting, refusing and closing are never lost, changed or
+///   reordered. A lost (or corrupted) packet is sent again after a round trip at its worst (delay and jitter of both
+///   directions) and [`RETRANSMIT_MARGIN_MS`](crate::limits::RETRANSMIT_MARGIN_MS), as often as it takes, at the first
+///   delivery from then on; everything behind it waits. All connections of one client share that one stream.
+/// - What comes back to a reliable sender to make room in its queue is not delayed. An unreliable message leaves its
+///   sender's queue when it gets on the link.
+///
+/// The network needs to know the time: it takes the newest that it was told, by [`deliver_at`](Self::deliver_at) or by
+/// any driver's poll or flush. A message put on the link by a delivery at time *t* is there for the first poll at or
+/// after *t* and its delay, without a further delivery. So all drivers of a network have to count their time from the
+/// same moment. A driver whose clock is behind reads as if it had the network's.
+///
+/// Chance is seeded by the network's seed, the client driver's creation number and the direction, so runs repeat
+/// exactly, and what happens on one link changes nothing on another.
 #[derive(Clone, Default)]
 pub struct InProcessNetwork {
     hub: SharedHub,
@@ -41,9 +67,14 @@ impl fmt::Debug for InProcessNetwork {
 }
 
 impl InProcessNetwork {
-    /// A network without drivers.
+    /// A network without drivers, with seed 0.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A network without drivers, whose simulated links take all chance from this seed.
+    pub fn with_seed(seed: u64) -> Self {
+        Self { hub: SharedHub(Arc::new(Mutex::new(Hub::with_seed(seed)))) }
     }
 
     /// A driver with default settings. Its [number](InProcessDriver::number) is its place in the order of creation.
@@ -60,10 +91,43 @@ impl InProcessNetwork {
         Ok(InProcessDriver::new(self.hub.clone(), settings))
     }
 
-    /// Hands everything on the link to its receivers, who see it at their next poll. The runner calls this after
-    /// each stage, while no world runs.
+    /// Hands everything on perfect links to its receivers, who see it at their next poll, and sends everything else on
+    /// its way. The runner calls this after each stage, while no world runs.
+    ///
+    /// The time is the newest that the network was told, by a driver's poll or flush or by
+    /// [`deliver_at`](Self::deliver_at).
     pub fn deliver(&self) {
         self.hub.lock().deliver();
+    }
+
+    /// Tells the network the time, then does what [`deliver`](Self::deliver) does. A time before the newest one counts
+    /// as the newest.
+    pub fn deliver_at(&self, now: Duration) {
+        let mut hub = self.hub.lock();
+        hub.note_time(now);
+        hub.deliver();
+    }
+
+    /// Changes the link of the client driver with this creation number, from the next delivery on. What is on its way
+    /// arrives as was decided. See [the network](Self#simulated-links) for what a profile does.
+    ///
+    /// # Errors
+    /// [`ProfileError`]; then nothing changes.
+    pub fn set_profile(&self, client: u64, profile: LinkProfile) -> Result<(), ProfileError> {
+        profile.validate()?;
+        let is_known = self.hub.lock().set_profile(client, profile);
+        if is_known { Ok(()) } else { Err(ProfileError::NoSuchDriver { client }) }
+    }
+
+    /// The profile of a client driver's link; `None` without such a driver.
+    pub fn profile(&self, client: u64) -> Option<LinkProfile> {
+        self.hub.lock().profile(client)
+    }
+
+    /// What became of the packets of one direction of a client driver's link, for as long as its profile was not
+    /// perfect; `None` without such a driver. Parts of larger messages and retransmissions count singly.
+    pub fn link_stats(&self, client: u64, direction: Direction) -> Option<LinkStats> {
+        self.hub.lock().link_stats(client, direction)
     }
 
     /// What the message buffers have been through.
@@ -76,7 +140,8 @@ impl InProcessNetwork {
     ///
     /// From the next [`deliver`](Self::deliver) on, unreliable messages are lost without a word, and reliable ones
     /// (and the news of accepting, refusing and closing) are held back until the cut ends, then delivered in order;
-    /// they fill the sender's queue meanwhile. Requests to connect are lost and repeated.
+    /// they fill the sender's queue meanwhile. Requests to connect are lost and repeated. What is on its way over a
+    /// simulated link is behind the cut, and arrives.
     pub fn cut(&self, client: u64, direction: Direction, cut: bool) -> bool {
         self.hub.lock().set_cut(client, direction, cut)
     }
@@ -107,11 +172,27 @@ impl InProcessNetwork {
         self.hub.lock().set_recording(client, recording)
     }
 
-    /// A test instrument: takes what was recorded so far, in the order in which it left the link. Works also after
-    /// the client driver is dropped, as long as recording was not ended.
+    /// A test instrument: takes what was recorded so far, in the order in which it left the link, or, on a simulated
+    /// link, in which it was decided that and how it will. Works also after the client driver is dropped, as long as
+    /// recording was not ended.
     pub fn take_recorded(&self, client: u64) -> Vec<Recorded> {
         self.hub.lock().take_recorded(client)
     }
+}
+
+/// Why a link has no new profile.
+#[derive(Clone, PartialEq, Debug, Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// The network has no driver with this creation number (any more).
+    #[error("the network has no driver with creation number {client}")]
+    NoSuchDriver {
+        /// The creation number that was asked for.
+        client: u64,
+    },
+    /// The profile makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidProfile),
 }
 
 /// A message that left the link while its client was recorded.
@@ -121,11 +202,11 @@ pub struct Recorded {
     pub direction: Direction,
     /// Through which pipeline.
     pub pipeline: Pipeline,
-    /// The message.
+    /// The message, as it arrives.
     pub bytes: Vec<u8>,
     /// Its place, from 0, among all messages of this client and direction that left the link, recorded or not.
     pub sequence: u64,
-    /// Lost to a cut, or to a receiver that is gone.
+    /// Lost to a cut, to the conditions of the link, or to a receiver that is gone.
     pub lost: bool,
     /// Put there by [`InProcessNetwork::inject`].
     pub injected: bool,

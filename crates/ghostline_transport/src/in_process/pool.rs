@@ -39,6 +39,26 @@ impl BufferPool {
         }
     }
 
+    /// A buffer with a copy of `bytes`.
+    pub(super) fn copy_of(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = match self.free.pop() {
+            Some(buffer) => {
+                self.free_bytes = self.free_bytes.saturating_sub(buffer.capacity());
+                self.stats.reused = self.stats.reused.saturating_add(1);
+                buffer
+            }
+            None => {
+                self.stats.allocated = self.stats.allocated.saturating_add(1);
+                Vec::with_capacity(bytes.len())
+            }
+        };
+        if buffer.capacity() < bytes.len() {
+            self.stats.grown = self.stats.grown.saturating_add(1);
+        }
+        buffer.extend_from_slice(bytes);
+        buffer
+    }
+
     /// Adds what a driver counted by itself, and clears its counters.
     pub(super) fn count(&mut self, grown: &mut u64, discarded: &mut u64) {
         self.stats.grown = self.stats.grown.saturating_add(core::mem::take(grown));

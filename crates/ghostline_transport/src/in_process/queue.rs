@@ -1,5 +1,5 @@
-//! What travels between two in-process drivers, and how much of it may wait.
-//! Parcels go from a driver's outbox to another's inbox; a sender's backlog shrinks when the receiver's credit comes back.
+//! What travels between two in-process drivers, and how much of it may wait. Parcels go from a driver's outbox to
+//! another's inbox; a sender's backlog shrinks when the receiver's credit comes back.
 
 use crate::close::CloseReason;
 use crate::driver::{DriverConnection, Pipeline};
@@ -11,15 +11,6 @@ pub enum Direction {
     ToServer,
     /// From the server to the client.
     ToClient,
-}
-
-impl Direction {
-    pub(super) const fn index(self) -> usize {
-        match self {
-            Self::ToServer => 0,
-            Self::ToClient => 1,
-        }
-    }
 }
 
 /// One end of a connection: a driver, by its creation number, and its handle.
@@ -51,8 +42,10 @@ pub(super) enum Body {
     Message {
         pipeline: Pipeline,
         bytes: Vec<u8>,
-        /// Put there by a test, so that no sender's backlog counts it.
+        /// Put there by a test.
         injected: bool,
+        /// The sender's backlog counts it until it hears otherwise.
+        counted: bool,
     },
     Close(CloseReason),
     /// The receiver read this much, or it was lost on the way.
@@ -74,6 +67,22 @@ impl Parcel {
             (Direction::ToServer, _) => Some(self.from.driver),
             (Direction::ToClient, Destination::Peer(peer)) => Some(peer.driver),
             (Direction::ToClient, Destination::Listener { .. }) => None,
+        }
+    }
+
+    /// What the link says to the sender in place of the receiver.
+    pub(super) fn reply(&self, body: Body) -> Self {
+        Self {
+            from: match self.to {
+                Destination::Peer(receiver) => receiver,
+                Destination::Listener { .. } => self.from,
+            },
+            to: Destination::Peer(self.from),
+            direction: match self.direction {
+                Direction::ToServer => Direction::ToClient,
+                Direction::ToClient => Direction::ToServer,
+            },
+            body,
         }
     }
 }

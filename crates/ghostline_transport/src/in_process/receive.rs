@@ -19,7 +19,9 @@ impl InProcessDriver {
             Body::Accept => self.receive_accept(own, parcel.from, events),
             Body::Refuse => self.receive_refusal(own, events),
             Body::Unanswered => self.receive_unanswered(own),
-            Body::Message { pipeline, bytes, injected } => self.receive_message(own, pipeline, bytes, injected, events),
+            Body::Message { pipeline, bytes, counted, .. } => {
+                self.receive_message(own, pipeline, bytes, counted, events);
+            }
             Body::Close(reason) => self.receive_close(own, reason, events),
             Body::Credit(load) => {
                 if let Some(entry) = self.connections.get_mut(own) {
@@ -56,6 +58,9 @@ impl InProcessDriver {
         let reason = match self.connections.get_mut(connection) {
             Some(entry) if matches!(entry.state, State::Connecting { .. }) => {
                 entry.state = State::Open { peer };
+                if !entry.read.is_empty() {
+                    self.credited.push(connection);
+                }
                 self.attempts.retain(|attempt| *attempt != connection);
                 events.push(DriverEvent::Connected { connection });
                 return;
@@ -99,17 +104,21 @@ impl InProcessDriver {
         connection: DriverConnection,
         pipeline: Pipeline,
         bytes: Vec<u8>,
-        injected: bool,
+        counted: bool,
         events: &mut Vec<DriverEvent>,
     ) {
         let Some(entry) = self.connections.get_mut(connection) else {
             return self.recycle(bytes);
         };
-        if !injected {
+        if counted {
             if entry.read.is_empty() {
                 self.credited.push(connection);
             }
             entry.read.add(&Load::of(pipeline, bytes.len()));
+        }
+        if !matches!(entry.state, State::Open { .. }) {
+            // It has overtaken the news that the server accepts.
+            return self.recycle(bytes);
         }
         events.push(DriverEvent::Received { connection, pipeline, bytes });
     }
@@ -127,8 +136,8 @@ impl InProcessDriver {
             let Some(entry) = self.connections.get_mut(connection) else {
                 continue;
             };
-            let read = core::mem::take(&mut entry.read);
             if let State::Open { peer } = entry.state {
+                let read = core::mem::take(&mut entry.read);
                 let direction = entry.direction;
                 self.answer(connection, peer, direction, Body::Credit(read));
             }

@@ -19,3 +19,7 @@ pub use corruption::Corruption;
 pub use link::{Delivery, Dropped, SimulatedLink};
 pub use model::{DropCause, LinkStats};
 pub use profile::{InvalidProfile, LinkProfile};
+
+pub(crate) use model::{Arrival, Fate, LinkModel};
+pub(crate) use queue::DueQueue;
+pub(crate) use random::mix;

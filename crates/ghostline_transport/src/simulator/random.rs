@@ -22,6 +22,11 @@ impl SplitMix64 {
     }
 }
 
+/// Turns two numbers into a seed. Neighbouring numbers give unrelated seeds.
+pub(crate) const fn mix(seed: u64, number: u64) -> u64 {
+    SplitMix64::new(SplitMix64::new(seed).next() ^ number).next()
+}
+
 const fn finalise(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -75,5 +80,13 @@ mod tests {
         assert_eq!(below(u64::MAX, 10), 9);
         assert_eq!(below(u64::MAX, 0), 0);
         assert_eq!(below(u64::MAX, u64::MAX), u64::MAX - 1);
+    }
+
+    #[test]
+    fn seeds_of_neighbours_differ() {
+        let mut seeds: Vec<u64> = (0..64).flat_map(|a| (0..64).map(move |b| mix(a, b))).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 64 * 64);
     }
 }
