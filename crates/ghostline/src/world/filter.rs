@@ -2,6 +2,7 @@
 //! schedules hold nothing that doesn't run there.
 
 use bevy_app::{App, SubApp};
+use bevy_ecs::observer::IntoObserver;
 use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::{InternedScheduleLabel, IntoScheduleConfigs, ScheduleLabel, Schedules};
 use bevy_ecs::system::ScheduleSystem;
@@ -9,7 +10,7 @@ use bevy_ecs::system::ScheduleSystem;
 use super::kind::{WorldFlags, WorldKind, kind_of};
 use crate::schedule;
 
-/// Registers systems for some kinds of worlds only.
+/// Registers systems and observers for some kinds of worlds only.
 pub trait AddSystemsIn {
     /// Adds `systems` to `schedule` if this world is one of `worlds` and has that schedule; else does nothing.
     ///
@@ -32,6 +33,24 @@ pub trait AddSystemsIn {
         schedule: impl ScheduleLabel,
         systems: impl IntoScheduleConfigs<ScheduleSystem, M>,
     ) -> &mut Self;
+
+    /// Adds `observer` if this world is one of `worlds`; else does nothing. The way to give a ghost its visual where it is shown:
+    ///
+    /// ```
+    /// # use ghostline::prelude::*;
+    /// # use bevy_app::prelude::*;
+    /// # use bevy_ecs::prelude::*;
+    /// # #[derive(Component)] struct Player;
+    /// # #[derive(Component)] struct Mesh(&'static str);
+    /// fn attach_mesh(player: On<Add<Player>>, mut commands: Commands) {
+    ///     commands.entity(player.entity).insert(Mesh("player.glb"));
+    /// }
+    ///
+    /// fn game(app: &mut App) {
+    ///     app.add_observer_in(WorldFlags::CLIENT, attach_mesh);
+    /// }
+    /// ```
+    fn add_observer_in<M>(&mut self, worlds: WorldFlags, observer: impl IntoObserver<M>) -> &mut Self;
 }
 
 /// The label to add to in this world, if anything is to be added.
@@ -53,6 +72,13 @@ impl AddSystemsIn for App {
         }
         self
     }
+
+    fn add_observer_in<M>(&mut self, worlds: WorldFlags, observer: impl IntoObserver<M>) -> &mut Self {
+        if worlds.contains(kind_of(self.world()).flag()) {
+            self.add_observer(observer);
+        }
+        self
+    }
 }
 
 impl AddSystemsIn for SubApp {
@@ -64,6 +90,13 @@ impl AddSystemsIn for SubApp {
     ) -> &mut Self {
         if let Some(label) = placement(self.world(), worlds, schedule.intern()) {
             self.add_systems(label, systems);
+        }
+        self
+    }
+
+    fn add_observer_in<M>(&mut self, worlds: WorldFlags, observer: impl IntoObserver<M>) -> &mut Self {
+        if worlds.contains(kind_of(self.world()).flag()) {
+            self.add_observer(observer);
         }
         self
     }

@@ -4,4 +4,5 @@ mod common;
 mod connection;
 mod embedded;
 mod ghosts;
+mod readme;
 mod tidy;
