@@ -33,6 +33,18 @@ pub struct Args {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "HZ")]
     pub tick_rate: u32,
 
+    /// Round trip of every link, in milliseconds.
+    #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(..=2000), value_name = "MS")]
+    pub rtt: u32,
+
+    /// Jitter in each direction of every link, in milliseconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=1000), value_name = "MS")]
+    pub jitter: u32,
+
+    /// How many packets are lost in each direction of every link, in percent.
+    #[arg(long, default_value_t = 2.0, value_parser = percent, value_name = "PERCENT")]
+    pub loss: f32,
+
     /// Virtual time: no sleeping, one tick per frame, as fast as the machine goes.
     #[arg(long = "virtual")]
     pub virtual_time: bool,
@@ -61,6 +73,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Not all packets can be lost, or nobody ever connects.
+fn percent(text: &str) -> Result<f32, String> {
+    const MOST: f32 = 50.0;
+    let value: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (0.0..=MOST).contains(&value) { Ok(value) } else { Err(format!("{value} is not from 0 to {MOST}")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +88,7 @@ mod tests {
     fn the_defaults_are_those_that_the_readme_promises() {
         let args = Args::parse_from(["arena"]);
         assert_eq!((args.seconds, args.seed, args.thin_clients, args.tick_rate), (10.0, 1, 8, 60));
+        assert_eq!((args.rtt, args.jitter, args.loss), (80, 10, 2.0));
         assert!(!args.headless && !args.virtual_time);
     }
 

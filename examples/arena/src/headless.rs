@@ -18,8 +18,9 @@ pub fn play(args: &Args, session: &mut Session, out: &mut impl Write) -> io::Res
     let began = Instant::now();
     writeln!(
         out,
-        "arena: a server, a client and {} thin clients; {} wanderers; {} ticks per second; seed {}",
-        args.thin_clients, args.wanderers, args.tick_rate, args.seed
+        "arena: a server, a client and {} thin clients; {} wanderers; {} ticks per second; seed {}\n\
+         every link: {} ms round trip, {} ms jitter and {} % loss in each direction",
+        args.thin_clients, args.wanderers, args.tick_rate, args.seed, args.rtt, args.jitter, args.loss
     )?;
     let mut pace = Pace::new(args);
     let mut progress = Progress::default();

@@ -7,6 +7,7 @@ mod args;
 mod bots;
 mod game;
 mod headless;
+mod link;
 mod movement;
 mod random;
 mod report;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::Args;
 use crate::game::{Arena, Still};
+use crate::link::SimulatedLinks;
 use crate::samples::Samples;
 
 /// Where the server listens, within the process.
@@ -35,6 +36,8 @@ impl Session {
         };
         let worlds = ClientServerBootstrap::new(Arena { seed: args.seed, wanderers: args.wanderers })
             .tick_rate(rate)
+            .drivers(SimulatedLinks::new(args))
+            .network_seed(args.seed)
             .thin_clients(args.thin_clients)
             .auto_connect(PORT)
             .build()?;

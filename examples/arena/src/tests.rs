@@ -23,11 +23,13 @@ fn failed(report: &Report) -> Vec<&str> {
 }
 
 #[test]
-fn a_short_run_keeps_every_promise_at_any_tick_rate() {
+fn a_short_run_keeps_every_promise_at_any_tick_rate_and_on_any_link() {
     for arguments in [
         "--seconds 3",
+        "--seconds 3 --rtt 0 --jitter 0 --loss 0",
         "--seconds 3 --tick-rate 20",
         "--seconds 2 --tick-rate 250 --thin-clients 1",
+        "--seconds 4 --thin-clients 2 --rtt 200 --loss 33",
         "--seconds 3 --thin-clients 0",
     ] {
         let (_, report, _) = play(arguments);
@@ -49,8 +51,8 @@ fn equal_seeds_play_equal_games_and_others_do_not() {
 fn progress_is_told_once_per_second() {
     let (.., out) = play("--seconds 3");
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines.len(), 4, "{out}");
-    assert!(lines[3].contains("in game    9"), "{out}");
+    assert_eq!(lines.len(), 5, "{out}");
+    assert!(lines[4].contains("in game    9"), "{out}");
 }
 
 #[test]

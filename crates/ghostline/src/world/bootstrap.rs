@@ -31,6 +31,7 @@ pub struct ClientServerBootstrap {
     pub(super) order: WorldOrder,
     pub(super) drivers: Arc<dyn DriverConstructor>,
     pub(super) game_version: u32,
+    pub(super) network_seed: u64,
     auto_connect_port: u16,
     default_connect_address: IpAddr,
     default_listen_address: IpAddr,
@@ -51,6 +52,7 @@ impl ClientServerBootstrap {
             order: WorldOrder::default(),
             drivers: Arc::new(InProcessDrivers::default()),
             game_version: 0,
+            network_seed: 0,
             auto_connect_port: 0,
             default_connect_address: loopback_address(0).ip(),
             default_listen_address: any_address(0).ip(),
@@ -92,6 +94,12 @@ impl ClientServerBootstrap {
     /// The game's own version; both sides must agree. Default 0.
     pub fn game_version(mut self, version: u32) -> Self {
         self.game_version = version;
+        self
+    }
+
+    /// The seed of all chance on simulated links within the process. Default 0.
+    pub fn network_seed(mut self, seed: u64) -> Self {
+        self.network_seed = seed;
         self
     }
 

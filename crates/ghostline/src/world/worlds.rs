@@ -228,8 +228,8 @@ impl Worlds {
     /// No worlds yet, and the recipe for making them.
     pub fn new(bootstrap: ClientServerBootstrap) -> Self {
         Self {
+            network: InProcessNetwork::with_seed(bootstrap.network_seed),
             bootstrap,
-            network: InProcessNetwork::new(),
             worlds: Vec::new(),
             next_id: 0,
             now: Duration::ZERO,
