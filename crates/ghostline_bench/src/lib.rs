@@ -1,12 +1,15 @@
 //! Workloads and measurements of ghostline: whole worlds (`common`), and the snapshot codec below the ECS (`cubes`, `asteroids`).
 //! The program prints one line of JSON per run; the Criterion benches use the same workloads.
 
+pub mod asteroids;
 pub mod codec;
 pub mod common;
+pub mod cubes;
 pub mod link;
 pub mod measure;
 pub mod motion;
 pub mod probe;
+pub mod replay;
 pub mod report;
 
 /// Allocations are counted in everything that links this crate.

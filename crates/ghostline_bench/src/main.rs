@@ -1,7 +1,10 @@
-//! The commands: `common`, one line of JSON each. A run that gives wrong rows, or none, ends with a status that says so.
+//! The commands `common`, `cubes` and `asteroids`: one line of JSON each. What can't be run is said on the error output, with status 2.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use ghostline_bench::asteroids;
 use ghostline_bench::common::{self, Setup};
+use ghostline_bench::cubes::{self, Options};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -43,14 +46,66 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         idle: usize,
     },
+    /// Cube traces through the codec.
+    Cubes {
+        /// Unpacked frames of 901 × 8 little-endian i32.
+        file: PathBuf,
+        /// Age of the newest acknowledged baseline, in frames.
+        #[arg(long, default_value_t = 6)]
+        lag: u32,
+        /// Which tier of the codec.
+        #[arg(long, value_enum, default_value_t = Tier::Fast)]
+        tier: Tier,
+        /// Share of packets that is lost, each way.
+        #[arg(long, default_value_t = 0.0)]
+        loss: f32,
+        /// Seed of the losses.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Trained tables.
+        #[arg(long)]
+        tables: Option<PathBuf>,
+    },
+    /// Drifting asteroids through the codec.
+    Asteroids {
+        /// Age of the newest acknowledged baseline, in frames.
+        #[arg(long, default_value_t = 3)]
+        lag: u32,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Tier {
+    Fast,
+    Dense,
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let report = match Arguments::parse().command {
         Command::Common { n, c, p, lag, ticks, warm, loss, seed, idle } => {
             let setup = Setup { agents: n, clients: c, moving: p, lag, ticks, warm, idle, loss, seed };
-            common::run(setup).print();
+            Ok(common::run(setup))
         }
+        Command::Cubes { file, lag, tier, loss, seed, tables } => {
+            let tier = match tier {
+                Tier::Fast => cubes::Tier::Fast,
+                Tier::Dense => cubes::Tier::Dense,
+            };
+            cubes::run(&Options { file: &file, lag, tier, loss, seed, tables: tables.as_deref() })
+        }
+        Command::Asteroids { lag } => Ok(asteroids::run(lag)),
+    };
+    match report {
+        Ok(report) => {
+            report.print();
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
     }
-    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stderr, reason = "the standard output is for figures")]
+fn refuse(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(2)
 }

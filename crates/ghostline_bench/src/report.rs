@@ -34,7 +34,12 @@ impl Report {
     /// Prints the line.
     #[expect(clippy::print_stdout, reason = "the line is what the command is for")]
     pub fn print(self) {
-        println!("{}}}", self.line);
+        println!("{}", self.line());
+    }
+
+    /// The line.
+    pub fn line(self) -> String {
+        self.line + "}"
     }
 }
 
@@ -45,6 +50,6 @@ mod tests {
     #[test]
     fn a_report_is_one_object_with_its_fields_in_order() {
         let report = Report::new("x").number("a", 1.23456).count("b", 7).text("c", "d");
-        assert_eq!(report.line + "}", r#"{"command":"x","a":1.235,"b":7,"c":"d"}"#);
+        assert_eq!(report.line(), r#"{"command":"x","a":1.235,"b":7,"c":"d"}"#);
     }
 }

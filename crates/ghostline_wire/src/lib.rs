@@ -50,7 +50,7 @@ pub use limits::{
 pub use packed::packed_bits;
 pub use packet::MessageKind;
 pub use quantise::{QuantiseStats, dequantise, quantise};
-pub use row::{decode_row, encode_row};
+pub use row::{absolute_row_bits, decode_row, encode_row};
 pub use rpc::{FrameIter, FrameTooLarge, RpcFrame, begin_packet, frames, push_frame};
 pub use schema::{
     ComponentSchema, FieldKind, FieldSchema, GhostSchema, LaneCodec, RowLayout, Smoothing, collection_hash, fnv1a64,

@@ -4,6 +4,7 @@
 
 use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
+use crate::packed::{packed_bits, zig_zag};
 use crate::schema::{FieldLayout, LaneCodec, RowLayout};
 
 /// Whether two short runs of lanes differ. A plain loop with an early end: the runs are of one to a few lanes, for which
@@ -86,6 +87,44 @@ fn encode_field(field: &FieldLayout, row: &[u32], base: &[u32], out: &mut BitWri
             }
         }
     }
+}
+
+/// Bits that [`encode_row`] takes for `row` against no base: to see whether a base pays, without writing.
+#[must_use]
+pub fn absolute_row_bits(layout: &RowLayout, row: &[u32]) -> u32 {
+    let mut rest = row;
+    let mut fields = layout.fields.as_slice();
+    let mut bits = 0u32;
+    for component in &layout.components {
+        let (Some(own_fields), Some(mut lanes)) =
+            (fields.split_off(..component.fields as usize), rest.split_off(..component.lanes as usize))
+        else {
+            return bits;
+        };
+        if layout.components.len() != 1 {
+            bits = bits.saturating_add(1);
+            if lanes.iter().all(|lane| *lane == 0) {
+                continue;
+            }
+        }
+        for field in own_fields {
+            let Some(lanes) = lanes.split_off(..usize::from(field.lanes)) else { return bits };
+            if own_fields.len() != 1 {
+                bits = bits.saturating_add(1);
+                if lanes.iter().all(|lane| *lane == 0) {
+                    continue;
+                }
+            }
+            for lane in lanes {
+                bits = bits.saturating_add(match field.codec {
+                    LaneCodec::Integer => packed_bits(zig_zag(lane.cast_signed())),
+                    LaneCodec::Float => 32,
+                    LaneCodec::Bit => 1,
+                });
+            }
+        }
+    }
+    bits
 }
 
 /// Reads a row that was written against `base`; no base is a row of zeros. `row` is overwritten.
@@ -176,6 +215,9 @@ mod tests {
         assert_eq!(decode_row(layout, base, &mut decoded, &mut input), Ok(()));
         assert_eq!(decoded, row);
         assert!(input.is_empty());
+        if base.is_none() {
+            assert_eq!(absolute_row_bits(layout, row) as usize, out.bit_len());
+        }
         out
     }
 
@@ -184,6 +226,8 @@ mod tests {
         let layout = layout(&[&[field(FieldKind::Vec3, 100)], &[field(FieldKind::I32, 0)]]);
         let base = [1, 2, 3, 4];
         assert_eq!(encode(&layout, &base, Some(&base)).bit_len(), 2);
+        encode(&layout, &base, None);
+        encode(&layout, &[0, 0, 0, 4], None);
         // 1, 1 with a zig-zag of 2 (4 bits) and two zeros (2 bits each); 0.
         assert_eq!(encode(&layout, &[2, 2, 3, 4], Some(&base)).bit_len(), 1 + 4 + 2 + 2 + 1);
     }

@@ -32,8 +32,7 @@ pub(crate) struct CommandSender {
 
 /// Sends the command packet of this tick, if it wasn't sent yet.
 pub fn send(world: &mut World) {
-    let in_game =
-        live_connections(world).into_iter().find(|&entity| world.get::<NetworkStreamInGame>(entity).is_some());
+    let in_game = live_connections(world).find(|&entity| world.get::<NetworkStreamInGame>(entity).is_some());
     let (Some(connection), Some(target)) = (in_game, world.resource::<NetworkTime>().input_target_tick()) else {
         world.resource_mut::<CommandSender>().last_tick = None;
         return;

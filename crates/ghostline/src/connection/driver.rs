@@ -6,6 +6,7 @@ use bevy_platform::cell::SyncCell;
 use bevy_platform::collections::HashMap;
 use ghostline_transport::{ConnectionHandle, DriverEvent, DriverId, DriverStore, TransportKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -23,7 +24,7 @@ pub struct NetworkStreamDriver {
     pub(super) store: SyncCell<DriverStore>,
     pub(super) polled: Vec<(DriverId, DriverEvent)>,
     /// Live connections in the order in which they were made: the order of everything that is done per connection.
-    pub(super) connections: Vec<(ConnectionHandle, Entity)>,
+    pub(super) connections: Arc<Vec<(ConnectionHandle, Entity)>>,
     /// The same by handle; only looked up, never walked.
     pub(super) by_handle: HashMap<ConnectionHandle, Entity>,
     pub(super) last_endpoint: Option<SocketAddr>,
@@ -86,7 +87,7 @@ impl NetworkStreamDriver {
         Self {
             store: SyncCell::new(store),
             polled: Vec::new(),
-            connections: Vec::new(),
+            connections: Arc::default(),
             by_handle: HashMap::default(),
             last_endpoint: None,
             by_auto_connect: false,
@@ -257,7 +258,7 @@ pub(super) fn spawn_connection(
         entity.insert((IncomingSnapshotDataStreamBuffer::default(), OutgoingCommandDataStreamBuffer::default()));
     }
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    facade.connections.push((handle, id));
+    Arc::make_mut(&mut facade.connections).push((handle, id));
     facade.by_handle.insert(handle, id);
     id
 }

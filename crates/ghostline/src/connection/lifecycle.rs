@@ -4,6 +4,7 @@
 use bevy_ecs::prelude::{Entity, World};
 use ghostline_transport::{ConnectionHandle, DisconnectCause, DriverEvent, DriverId};
 use ghostline_wire::MessageKind;
+use std::sync::Arc;
 
 use super::components::{
     ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
@@ -164,11 +165,28 @@ pub(crate) fn close(world: &mut World, entity: Entity, reason: DisconnectReason)
     }
 }
 
-/// The connections of this world, in the order in which they were made.
-pub(crate) fn live_connections(world: &World) -> Vec<Entity> {
-    world
-        .get_resource::<NetworkStreamDriver>()
-        .map_or_else(Vec::new, |facade| facade.connections.iter().map(|&(_, entity)| entity).collect())
+/// The connections of this world as they are now, in the order in which they were made. The world may be changed on the way.
+pub(crate) fn live_connections(world: &World) -> LiveConnections {
+    LiveConnections {
+        list: world.get_resource::<NetworkStreamDriver>().map(|facade| Arc::clone(&facade.connections)),
+        next: 0,
+    }
+}
+
+/// What [`live_connections`] gives: the list is shared, so that asking for it costs no allocation.
+pub(crate) struct LiveConnections {
+    list: Option<Arc<Vec<(ConnectionHandle, Entity)>>>,
+    next: usize,
+}
+
+impl Iterator for LiveConnections {
+    type Item = Entity;
+
+    fn next(&mut self) -> Option<Entity> {
+        let &(_, entity) = self.list.as_ref()?.get(self.next)?;
+        self.next += 1;
+        Some(entity)
+    }
 }
 
 fn entity_of(world: &World, handle: ConnectionHandle) -> Option<Entity> {
@@ -195,7 +213,7 @@ fn remove(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: D
     crate::rpc::forget_connection(world, entity);
     crate::snapshot::forget_connection(world, entity);
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    facade.connections.retain(|&(live, _)| live != handle);
+    Arc::make_mut(&mut facade.connections).retain(|&(live, _)| live != handle);
     facade.by_handle.remove(&handle);
     if facade.connections.is_empty() && !facade.is_listening() {
         facade.by_auto_connect = false;

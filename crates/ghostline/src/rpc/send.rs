@@ -112,8 +112,8 @@ fn send_request(world: &mut World, entity: Entity) {
     match request.target {
         Some(target) => send_to(world, target, type_index, &payload, &name, true),
         None => {
-            let targets = live_connections(world);
-            if targets.is_empty() {
+            let mut targets = live_connections(world).peekable();
+            if targets.peek().is_none() {
                 tracing::warn!("RPC `{name}` was sent without a connection; it is dropped");
             }
             for target in targets {

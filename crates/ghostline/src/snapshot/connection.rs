@@ -5,10 +5,11 @@ use bevy_ecs::prelude::Component;
 use ghostline_wire::{DespawnReason, Epoch, NetworkTick, PacketSequence, limits};
 use std::collections::VecDeque;
 
-use super::store::{RowStore, bits};
+use super::store::{Chunk, RowStore, bits};
 use crate::ghost::Slot;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
+const ACK_WINDOW: i16 = limits::ACK_WINDOW as i16;
 
 /// So many packets are remembered until their fate is known; the ack window is smaller, so none is forgotten while it can be acknowledged.
 pub(crate) const MAX_IN_FLIGHT_PACKETS: usize = 2 * limits::ACK_WINDOW as usize;
@@ -25,7 +26,7 @@ pub(crate) struct ChunkView {
     pub acked: u64,
     /// The newest acknowledged tick of each.
     pub acked_ticks: [Option<NetworkTick>; SLOTS],
-    /// Rows sent since, at most 255.
+    /// Rows sent since that row at most, up to 255.
     pub sends_since_ack: [u8; SLOTS],
     /// The tick at which this chunk was last in a packet.
     pub last_sent: Option<NetworkTick>,
@@ -82,6 +83,11 @@ pub(crate) struct SnapshotSendState {
     pub in_game: bool,
     /// Bytes that may still be sent; refilled each tick.
     pub budget_bytes: f64,
+    /// The store's revision at which this client had everything.
+    pub settled_revision: Option<u64>,
+    /// Packets sent in this epoch; what is acknowledged beyond was never sent.
+    packets_sent: u64,
+    newest_sent_tick: Option<NetworkTick>,
 }
 
 impl Default for SnapshotSendState {
@@ -95,6 +101,9 @@ impl Default for SnapshotSendState {
             despawns: Vec::new(),
             in_game: false,
             budget_bytes: 0.0,
+            settled_revision: None,
+            packets_sent: 0,
+            newest_sent_tick: None,
         }
     }
 }
@@ -109,12 +118,11 @@ pub(crate) struct AckOutcome {
 }
 
 impl SnapshotSendState {
-    /// The view of a chunk, made at its first use.
-    pub(crate) fn view_mut(&mut self, chunk: usize) -> &mut ChunkView {
-        if self.views.len() <= chunk {
-            self.views.resize_with(chunk + 1, ChunkView::default);
+    /// Makes views for so many chunks.
+    pub(crate) fn hold_views(&mut self, chunks: usize) {
+        if self.views.len() < chunks {
+            self.views.resize_with(chunks, ChunkView::default);
         }
-        &mut self.views[chunk]
     }
 
     /// Forgets everything about the client: it starts anew, in a new epoch.
@@ -122,6 +130,8 @@ impl SnapshotSendState {
         self.release(store, on_released);
         self.epoch = self.epoch.next();
         self.next_sequence = PacketSequence(0);
+        self.packets_sent = 0;
+        self.settled_revision = None;
     }
 
     /// Lets go of every row that was kept for this client, and of every slot that waited for it.
@@ -130,7 +140,7 @@ impl SnapshotSendState {
             if let Some(chunk) = store.chunks.get_mut(index) {
                 for place in bits(view.acked) {
                     if let Some(tick) = view.acked_ticks[place] {
-                        chunk.unpin(tick);
+                        chunk.unpin(tick, 1);
                     }
                 }
             }
@@ -150,7 +160,7 @@ impl SnapshotSendState {
             && let (Some(chunk), Some(tick)) =
                 (store.chunks.get_mut(slot.chunk()), view.acked_ticks[slot.place()].take())
         {
-            chunk.unpin(tick);
+            chunk.unpin(tick, 1);
         }
         view.known &= !slot.bit();
         view.acked &= !slot.bit();
@@ -197,6 +207,11 @@ impl SnapshotSendState {
         packet.despawns.extend_from_slice(despawns);
         self.sent.push_back(packet);
         self.next_sequence = self.next_sequence.next();
+        self.packets_sent += 1;
+        self.newest_sent_tick = Some(tick);
+        if despawns.is_empty() {
+            return;
+        }
         for despawn in &mut self.despawns {
             if despawns.contains(&despawn.slot) {
                 despawn.in_flight += 1;
@@ -206,7 +221,7 @@ impl SnapshotSendState {
 
     /// A packet is taken as lost: its despawns may be sent again.
     fn lose(&mut self, packet: &mut SentPacket) {
-        if packet.arrived || std::mem::replace(&mut packet.lost, true) {
+        if packet.arrived || std::mem::replace(&mut packet.lost, true) || packet.despawns.is_empty() {
             return;
         }
         for despawn in &mut self.despawns {
@@ -225,20 +240,22 @@ impl SnapshotSendState {
     ) -> AckOutcome {
         let mut outcome = AckOutcome::default();
         let mut sent = std::mem::take(&mut self.sent);
-        let Some(oldest) = sent.front().map(|packet| packet.sequence) else {
-            outcome.bad = acks.filter(|&(_, received)| received).count() as u32;
-            self.sent = sent;
-            return outcome;
-        };
+        let oldest = sent.front().map(|packet| packet.sequence);
+        let mut is_newest = true;
         for (sequence, received) in acks {
-            if !self.next_sequence.is_newer_than(sequence) {
+            let age = i64::from(self.next_sequence.since(sequence));
+            if age <= 0 || age.unsigned_abs() > self.packets_sent {
                 outcome.bad += u32::from(received);
                 continue;
             }
-            let Ok(index) = usize::try_from(i32::from(sequence.since(oldest))) else { continue };
+            let was_newest = received && std::mem::take(&mut is_newest);
+            // What is older than the oldest whose fate is open was settled before, and so was all that follows.
+            let Some(index) = oldest.and_then(|oldest| usize::try_from(i32::from(sequence.since(oldest))).ok()) else {
+                break;
+            };
             let Some(packet) = sent.get_mut(index) else { continue };
             if received {
-                if outcome.newest_tick.is_none() {
+                if was_newest {
                     outcome.newest_tick = packet.tick;
                 }
                 if !std::mem::replace(&mut packet.arrived, true) {
@@ -249,30 +266,34 @@ impl SnapshotSendState {
                 self.lose(packet);
             }
         }
+        // What arrived needs no memory, and neither does what no acknowledgement can name any more.
+        while let Some(packet) = sent.front()
+            && (packet.arrived || self.next_sequence.since(packet.sequence) > 2 * ACK_WINDOW)
+            && sent.len() > 1
+        {
+            if let Some(mut packet) = sent.pop_front() {
+                self.lose(&mut packet);
+                self.spare.push(packet);
+            }
+        }
         self.sent = sent;
         outcome
     }
 
     fn arrived(&mut self, store: &mut RowStore, packet: &SentPacket, on_released: &mut impl FnMut(Slot)) {
         let Some(tick) = packet.tick else { return };
+        // A client gets a row of a ghost at most once per tick.
+        let sends =
+            self.newest_sent_tick.map_or(u8::MAX, |newest| u8::try_from(newest.ticks_since(tick)).unwrap_or(u8::MAX));
         for &(index, mask) in &packet.rows {
             let (Some(view), Some(chunk)) = (self.views.get_mut(index as usize), store.chunks.get_mut(index as usize))
             else {
                 continue;
             };
-            // Of ghosts that are gone since, or whose slot has a new ghost, the acknowledgement says nothing.
-            for place in bits(mask & view.known) {
-                let spawned_before = chunk.spawn_ticks[place].is_some_and(|spawn| !spawn.is_newer_than(tick));
-                let newer = view.acked_ticks[place].is_none_or(|acked| tick.is_newer_than(acked));
-                if !spawned_before || !newer || !chunk.pin(tick) {
-                    continue;
-                }
-                if let Some(before) = view.acked_ticks[place].replace(tick) {
-                    chunk.unpin(before);
-                }
-                view.acked |= 1 << place;
-                view.sends_since_ack[place] = 0;
-            }
+            view.take_ack(chunk, mask, tick, sends);
+        }
+        if packet.despawns.is_empty() {
+            return;
         }
         self.despawns.retain(|despawn| {
             let told = packet.despawns.contains(&despawn.slot);
@@ -281,6 +302,50 @@ impl SnapshotSendState {
             }
             !told
         });
+    }
+}
+
+impl ChunkView {
+    /// Rows of these ghosts went out.
+    pub(crate) fn note_sent(&mut self, mask: u64, tick: NetworkTick) {
+        self.known |= mask;
+        self.last_sent = Some(tick);
+        for (place, sends) in self.sends_since_ack.iter_mut().enumerate() {
+            *sends = sends.saturating_add((mask >> place & 1) as u8);
+        }
+    }
+
+    /// The rows of these ghosts at `tick` have arrived: they are the newest baselines, unless newer ones have.
+    fn take_ack(&mut self, chunk: &mut Chunk, mask: u64, tick: NetworkTick, sends: u8) {
+        // Of ghosts that are gone since, or whose slot has a new ghost, the acknowledgement says nothing.
+        let mut arrived = 0u64;
+        for place in bits(mask & self.known) {
+            let spawned_before = chunk.spawn_ticks[place].is_some_and(|spawn| !spawn.is_newer_than(tick));
+            let newer = self.acked_ticks[place].is_none_or(|acked| tick.is_newer_than(acked));
+            arrived |= u64::from(spawned_before && newer) << place;
+        }
+        if arrived == 0 || !chunk.pin(tick, arrived.count_ones()) {
+            return;
+        }
+        // Most of them had the same baseline before: its pins go together.
+        let mut before = None;
+        let mut count = 0;
+        for place in bits(arrived) {
+            let old = self.acked_ticks[place].replace(tick);
+            if old != before {
+                if let Some(before) = before {
+                    chunk.unpin(before, count);
+                }
+                before = old;
+                count = 0;
+            }
+            count += 1;
+            self.sends_since_ack[place] = self.sends_since_ack[place].min(sends);
+        }
+        if let Some(before) = before {
+            chunk.unpin(before, count);
+        }
+        self.acked |= arrived;
     }
 }
 
@@ -304,7 +369,8 @@ mod tests {
     fn an_acknowledged_row_becomes_the_baseline_and_is_kept() {
         let (mut store, slot) = store_with_one_ghost();
         let mut state = SnapshotSendState::default();
-        state.view_mut(0).known |= slot.bit();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
         state.note_sent(tick(2), &[(0, slot.bit())], &[]);
         let outcome = state.acknowledge(&mut store, [(PacketSequence(0), true)].into_iter(), |_| {});
         assert_eq!(outcome, AckOutcome { newest_tick: Some(tick(2)), bad: 0 });
@@ -313,14 +379,16 @@ mod tests {
             store.sink().write(slot, 0, &[index]);
             store.seal(tick(index));
         }
-        assert_eq!(store.chunks[0].row_at(0, tick(2)), Some(&[5][..]));
+        let chunk = &store.chunks[0];
+        assert_eq!(chunk.rows_at(tick(2)).map(|rows| chunk.row_in(rows, 0)), Some(&[5][..]));
     }
 
     #[test]
     fn acknowledging_a_packet_that_was_never_sent_is_counted_and_changes_nothing() {
         let (mut store, slot) = store_with_one_ghost();
         let mut state = SnapshotSendState::default();
-        state.view_mut(0).known |= slot.bit();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
         state.note_sent(tick(2), &[(0, slot.bit())], &[]);
         let forged = [(PacketSequence(9), true), (PacketSequence(1), true)];
         assert_eq!(state.acknowledge(&mut store, forged.into_iter(), |_| {}).bad, 2);
@@ -331,7 +399,8 @@ mod tests {
     fn a_despawn_is_repeated_until_a_packet_with_it_arrives_and_then_frees_its_slot() {
         let (mut store, slot) = store_with_one_ghost();
         let mut state = SnapshotSendState::default();
-        state.view_mut(0).known |= slot.bit();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
         store.despawn(slot);
         assert!(state.despawn(&mut store, slot, DespawnReason::Destroyed));
         for index in 0..2 {
@@ -353,14 +422,16 @@ mod tests {
     fn an_acknowledgement_from_before_a_slot_was_used_again_says_nothing_of_the_new_ghost() {
         let (mut store, slot) = store_with_one_ghost();
         let mut state = SnapshotSendState::default();
-        state.view_mut(0).known |= slot.bit();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
         state.note_sent(tick(2), &[(0, slot.bit())], &[]);
         store.despawn(slot);
         state.despawn(&mut store, slot, DespawnReason::Destroyed);
         store.free(slot);
         assert_eq!(store.allocate(0, tick(8)), Some(slot));
         store.seal(tick(9));
-        state.view_mut(0).known |= slot.bit();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
         state.acknowledge(&mut store, [(PacketSequence(0), true)].into_iter(), |_| {});
         assert_eq!(state.views[0].acked, 0);
     }

@@ -38,7 +38,6 @@ pub(crate) struct Decoder {
     prefabs: Vec<PrefabEntry>,
     despawns: Vec<DespawnEntry>,
     row: Vec<u32>,
-    base: Vec<u32>,
     pub decoded_rows: u64,
 }
 
@@ -197,9 +196,7 @@ impl Decoder {
         let held = snapshots.ghost_mut(slot).ok_or(DecodeError::MissingBaseline)?;
         let baseline_tick = tick.sub(baseline_age & NetworkTick::MAX_INDEX);
         let (_, base) = held.history.at_or_before(baseline_tick).ok_or(DecodeError::MissingBaseline)?;
-        self.base.clear();
-        self.base.extend_from_slice(base);
-        decode_row(layout, Some(&self.base), &mut self.row, input)?;
+        decode_row(layout, Some(base), &mut self.row, input)?;
         held.history.insert(tick, &self.row);
         Ok(())
     }

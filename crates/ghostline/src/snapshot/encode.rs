@@ -3,10 +3,11 @@
 
 use ghostline_wire::{
     BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout, SnapshotHeader,
-    encode_row, limits, write_despawns, write_ghost_body, write_prefabs,
+    limits, packed_bits, write_despawns, write_ghost_body, write_prefabs,
 };
 use std::ops::Range;
 
+use super::cache::{DELTA_BITS, RowCache};
 use super::connection::{ChunkView, SnapshotSendState};
 use super::store::{Chunk, RowStore, bits};
 use crate::ghost::Slot;
@@ -54,9 +55,10 @@ pub(crate) type Transmit<'a> = dyn FnMut(&[u8], bool) -> bool + 'a;
 #[derive(Default)]
 pub(crate) struct Encoder {
     packet: BitWriter,
-    rows: BitWriter,
+    rows: RowCache,
     candidates: Vec<Candidate>,
     chosen: Vec<Chosen>,
+    pieces: Vec<Piece>,
     record: Vec<(u32, u64)>,
     despawns: Vec<DespawnEntry>,
     despawn_slots: Vec<Slot>,
@@ -71,17 +73,25 @@ struct Candidate {
     wanted: u64,
 }
 
-/// A chunk whose rows lie in `Encoder::rows`.
+/// A chunk of the packet that is being made, with its rows in `Encoder::pieces`.
 struct Chosen {
     chunk: usize,
     header: ChunkHeader,
-    bits: Range<usize>,
+    pieces: Range<usize>,
 }
 
-/// Bits that a chunk takes besides its rows, at most: gap, header with two masks.
-const CHUNK_OVERHEAD_BITS: usize = 2 * 38 + 38 + 7 + 1 + 64 + 1 + 64;
-/// Bits after the last chunk, at most.
-const TRAILER_BITS: usize = 2 * 38 + 7;
+/// Bits of the cache that are copied together: one row, or several that lie one behind the other.
+struct Piece {
+    /// If not 0: the first row is against another baseline than the one before it, which has to be named.
+    new_age: u32,
+    start: usize,
+    len: usize,
+}
+
+/// Bits that a chunk takes besides its rows, at most: header with two masks, one more name of a baseline.
+const CHUNK_OVERHEAD_BITS: usize = 38 + 6 + 1 + 64 + 1 + 64 + 38;
+/// Bits after the last chunk, at most, and the number of chunks.
+const TRAILER_BITS: usize = 3 * 38 + 7;
 /// A share of the packet that despawns may take, at most.
 const DESPAWN_SHARE: f32 = 0.33;
 
@@ -95,6 +105,7 @@ impl Encoder {
         transmit: &mut Transmit<'_>,
     ) {
         self.counts = EncodeCounts::default();
+        self.rows.begin(request.tick, store);
         self.gather_candidates(request, store, state);
         let mut first = true;
         let mut next_candidate = 0;
@@ -115,11 +126,16 @@ impl Encoder {
     /// Every chunk that holds something new for this client, most urgent first.
     fn gather_candidates(&mut self, request: &EncodeRequest<'_>, store: &RowStore, state: &mut SnapshotSendState) {
         self.candidates.clear();
-        for (index, chunk) in store.chunks.iter().enumerate() {
+        if state.settled_revision == Some(store.revision) {
+            return;
+        }
+        let mut settled = true;
+        state.hold_views(store.chunks.len());
+        for (index, (chunk, view)) in store.chunks.iter().zip(&mut state.views).enumerate() {
             if u32::from(chunk.ghost_type) >= request.prefabs_known {
+                settled = false;
                 continue;
             }
-            let view = state.view_mut(index);
             if view.settled_revision == Some(chunk.revision) {
                 continue;
             }
@@ -128,9 +144,13 @@ impl Encoder {
                 view.settled_revision = Some(chunk.revision);
                 continue;
             }
+            settled = false;
             let age = view.last_sent.map_or(1, |sent| u64::try_from(request.tick.ticks_since(sent)).unwrap_or(0)) + 1;
             let importance = request.types.get(usize::from(chunk.ghost_type)).map_or(1, |ty| u64::from(ty.importance));
             self.candidates.push(Candidate { chunk: index, priority: importance * age, wanted });
+        }
+        if settled {
+            state.settled_revision = Some(store.revision);
         }
         self.candidates.sort_unstable_by(|a, b| b.priority.cmp(&a.priority).then(a.chunk.cmp(&b.chunk)));
     }
@@ -146,42 +166,40 @@ impl Encoder {
     ) -> bool {
         self.begin_packet(request, state, first);
         let capacity_bits = request.packet_bytes * 8 - TRAILER_BITS.min(request.packet_bytes * 8);
-        self.rows.clear();
+        let overhead_bits = CHUNK_OVERHEAD_BITS + 2 * packed_bits(store.chunks.len() as u32) as usize;
         self.chosen.clear();
+        self.pieces.clear();
         let mut used_bits = self.packet.bit_len();
         let mut oversize = false;
         while let Some(candidate) = self.candidates.get(*next_candidate) {
-            let (chunk_index, wanted) = (candidate.chunk, candidate.wanted);
-            let Some(free_bits) = capacity_bits.checked_sub(used_bits + CHUNK_OVERHEAD_BITS) else { break };
-            // On a byte, so that the packet can copy from there.
-            self.rows.align();
-            let start = self.rows.bit_len();
-            let placed =
-                self.encode_chunk(request, &store.chunks[chunk_index], state.view_mut(chunk_index), wanted, free_bits);
+            let (index, wanted) = (candidate.chunk, candidate.wanted);
+            let Some(free_bits) = capacity_bits.checked_sub(used_bits + overhead_bits) else { break };
+            let Some(view) = state.views.get_mut(index) else { break };
+            let (mut placed, mut bits) = self.rows.choose(request, store, index, view, wanted, free_bits);
             if placed == 0 {
                 // Not even one ghost fits. In an empty packet that means: none ever will, it must be fragmented.
-                if self.chosen.is_empty() {
-                    let fragment_bits = request.fragmented_bytes * 8 - used_bits - CHUNK_OVERHEAD_BITS - TRAILER_BITS;
-                    let first_wanted = wanted & wanted.wrapping_neg();
-                    let placed = self.encode_chunk(
-                        request,
-                        &store.chunks[chunk_index],
-                        state.view_mut(chunk_index),
-                        first_wanted,
-                        fragment_bits,
-                    );
-                    self.choose(&store.chunks[chunk_index], chunk_index, wanted, placed, start);
-                    oversize = placed != 0;
-                    *next_candidate += 1;
+                if !self.chosen.is_empty() {
+                    break;
                 }
+                let fragment_bits =
+                    (request.fragmented_bytes * 8).saturating_sub(used_bits + overhead_bits + TRAILER_BITS);
+                let first_wanted = wanted & wanted.wrapping_neg();
+                (placed, bits) = self.rows.choose(request, store, index, view, first_wanted, fragment_bits);
+                oversize = placed != 0;
+                *next_candidate += 1;
+                if !oversize {
+                    break;
+                }
+            } else if placed == wanted {
+                *next_candidate += 1;
+            }
+            let missing = wanted & !placed;
+            view.resume = if missing == 0 { 0 } else { next_place(missing, placed) };
+            self.place(&store.chunks[index], index, missing, placed);
+            used_bits += overhead_bits + bits;
+            if missing != 0 {
                 break;
             }
-            self.choose(&store.chunks[chunk_index], chunk_index, wanted, placed, start);
-            used_bits += CHUNK_OVERHEAD_BITS + (self.rows.bit_len() - start);
-            if placed != wanted {
-                break;
-            }
-            *next_candidate += 1;
         }
         if !first && self.chosen.is_empty() {
             return false;
@@ -225,107 +243,30 @@ impl Encoder {
         write_despawns(&mut self.packet, &self.despawns);
     }
 
-    /// Writes the rows of as many of the wanted ghosts as fit; returns which.
-    fn encode_chunk(
-        &mut self,
-        request: &EncodeRequest<'_>,
-        chunk: &Chunk,
-        view: &mut ChunkView,
-        wanted: u64,
-        free_bits: usize,
-    ) -> u64 {
-        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return 0 };
-        let start = self.rows.bit_len();
-        // What didn't fit last time goes first; places are written in ascending order all the same.
-        let from = 1u64.checked_shl(view.resume as u32).map_or(0, |bit| wanted & !(bit - 1));
-        let mut chosen = from;
-        let mut placed = self.write_rows(request, ty, chunk, view, chosen, start, free_bits);
-        if placed == chosen && chosen != wanted {
-            self.rows.truncate(start);
-            chosen = wanted;
-            placed = self.write_rows(request, ty, chunk, view, chosen, start, free_bits);
-            if placed & from != from {
-                // Going on from where it stopped is what keeps every ghost's age bounded.
-                self.rows.truncate(start);
-                placed = self.write_rows(request, ty, chunk, view, from, start, free_bits);
+    /// Puts the rows of the last choice into the packet's list, in ascending order; what lies together is copied together.
+    fn place(&mut self, chunk: &Chunk, index: usize, uncovered: u64, placed: u64) {
+        let begin = self.pieces.len();
+        let mut age = 0;
+        for place in bits(placed) {
+            let row = self.rows.chosen[place];
+            let is_delta = row.age != 0;
+            let new_age = if is_delta && row.age != age { row.age } else { 0 };
+            if is_delta {
+                age = row.age;
+            } else {
+                self.counts.absolute_rows += 1;
+            }
+            match self.pieces[begin..].last_mut() {
+                Some(last) if new_age == 0 && last.start + last.len == row.start => last.len += row.len,
+                _ => self.pieces.push(Piece { new_age, start: row.start, len: row.len }),
             }
         }
-        let missing = wanted & !placed;
-        view.resume = if missing == 0 { 0 } else { next_place(missing, placed) };
-        placed
-    }
-
-    fn write_rows(
-        &mut self,
-        request: &EncodeRequest<'_>,
-        ty: &EncodeType,
-        chunk: &Chunk,
-        view: &ChunkView,
-        chosen: u64,
-        start: usize,
-        free_bits: usize,
-    ) -> u64 {
-        let mut placed = 0;
-        let mut previous_age = None;
-        for place in bits(chosen) {
-            let before = self.rows.bit_len();
-            let absolute = self.write_ghost(request, ty, chunk, view, place, &mut previous_age);
-            if self.rows.bit_len() - start > free_bits {
-                self.rows.truncate(before);
-                break;
-            }
-            placed |= 1 << place;
-            self.counts.rows += 1;
-            self.counts.absolute_rows += u64::from(absolute);
-        }
-        placed
-    }
-
-    /// Writes one ghost; true if against no baseline.
-    fn write_ghost(
-        &mut self,
-        request: &EncodeRequest<'_>,
-        ty: &EncodeType,
-        chunk: &Chunk,
-        view: &ChunkView,
-        place: usize,
-        previous_age: &mut Option<u32>,
-    ) -> bool {
-        let row = chunk.row(place);
-        let baseline = (view.acked & (1 << place) != 0
-            && u32::from(view.sends_since_ack[place]) < limits::MAX_BASELINE_SENDS)
-            .then(|| {
-                let tick = view.acked_ticks[place]?;
-                let age = u32::try_from(request.tick.ticks_since(tick)).ok().filter(|&age| age > 0)?;
-                Some((age, chunk.row_at(place, tick)?))
-            })
-            .flatten();
-        match baseline {
-            Some((baseline_age, base)) => {
-                write_ghost_body(&mut self.rows, GhostBody::Delta { baseline_age }, previous_age);
-                encode_row(&ty.layout, row, Some(base), &mut self.rows);
-                false
-            }
-            None => {
-                let spawn_age =
-                    chunk.spawn_ticks[place].map_or(0, |spawn| request.tick.ticks_since(spawn).max(0) as u32);
-                write_ghost_body(&mut self.rows, GhostBody::Absolute { spawn_age }, previous_age);
-                encode_row(&ty.layout, row, None, &mut self.rows);
-                true
-            }
-        }
-    }
-
-    fn choose(&mut self, chunk: &Chunk, index: usize, wanted: u64, placed: u64, start: usize) {
-        if placed == 0 {
-            return;
-        }
-        let uncovered = wanted & !placed;
+        self.counts.rows += u64::from(placed.count_ones());
         let width = 64 - (placed | uncovered).leading_zeros();
         self.chosen.push(Chosen {
             chunk: index,
             header: ChunkHeader { type_index: u32::from(chunk.ghost_type), width, uncovered, changed: placed },
-            bits: start..self.rows.bit_len(),
+            pieces: begin..self.pieces.len(),
         });
     }
 
@@ -333,13 +274,22 @@ impl Encoder {
     fn write_chunks(&mut self, store: &RowStore, state: &SnapshotSendState, first: bool) {
         self.chosen.sort_unstable_by_key(|chosen| chosen.chunk);
         self.packet.write_packed(self.chosen.len() as u32);
+        let rows = self.rows.bits.as_bytes();
         let mut position = 0;
         for chosen in &self.chosen {
             let gap = gap_before(store, state, first, position, chosen.chunk);
             gap.write(&mut self.packet);
             chosen.header.encode(&mut self.packet);
-            let rows = self.rows.as_bytes().get(chosen.bits.start / 8..).unwrap_or_default();
-            self.packet.append_bits(rows, chosen.bits.len());
+            let begin = self.packet.bit_len();
+            for piece in self.pieces.get(chosen.pieces.clone()).unwrap_or_default() {
+                if piece.new_age == 0 {
+                    self.packet.append_range(rows, piece.start, piece.len);
+                } else {
+                    write_ghost_body(&mut self.packet, GhostBody::Delta { baseline_age: piece.new_age }, &mut None);
+                    self.packet.append_range(rows, piece.start + DELTA_BITS, piece.len - DELTA_BITS);
+                }
+            }
+            self.counts.row_bits += (self.packet.bit_len() - begin) as u64;
             position = chosen.chunk + 1;
         }
         let end = gap_before(store, state, first, position, store.chunks.len());
@@ -362,13 +312,9 @@ impl Encoder {
         self.counts.bytes += bytes.len() as u64;
         self.record.clear();
         for chosen in &self.chosen {
-            self.counts.row_bits += chosen.bits.len() as u64;
             self.record.push((chosen.chunk as u32, chosen.header.changed));
-            let view = state.view_mut(chosen.chunk);
-            view.known |= chosen.header.changed;
-            view.last_sent = Some(request.tick);
-            for place in bits(chosen.header.changed) {
-                view.sends_since_ack[place] = view.sends_since_ack[place].saturating_add(1);
+            if let Some(view) = state.views.get_mut(chosen.chunk) {
+                view.note_sent(chosen.header.changed, request.tick);
             }
         }
         state.note_sent(request.tick, &self.record, &self.despawn_slots);
@@ -379,15 +325,13 @@ impl Encoder {
 /// The ghosts of a chunk that this client lacks the present version of.
 fn wanted_ghosts(chunk: &Chunk, view: &ChunkView) -> u64 {
     let sendable = chunk.sendable();
-    let mut wanted = sendable & !view.acked;
-    for place in bits(sendable & view.acked) {
-        if let (Some(version), Some(acked)) = (chunk.versions[place], view.acked_ticks[place])
-            && version.is_newer_than(acked)
-        {
-            wanted |= 1 << place;
-        }
+    // For all slots at once, without a branch; raw ticks keep the order of ticks.
+    let raw = |tick: Option<NetworkTick>| tick.map_or(0, NetworkTick::raw);
+    let mut newer = 0u64;
+    for (place, (version, acked)) in chunk.versions.iter().zip(&view.acked_ticks).enumerate() {
+        newer |= u64::from(raw(*version).wrapping_sub(raw(*acked)).cast_signed() > 0) << place;
     }
-    wanted
+    sendable & (newer | !view.acked)
 }
 
 /// Where to go on: the first missing place behind the last one that was placed, or the first missing one.
@@ -400,6 +344,9 @@ fn next_place(missing: u64, placed: u64) -> usize {
 /// What a packet says of the chunks from `position` to `end`: the longest run directly before `end` that is at rest for this
 /// client is quiet, everything before it is skipped.
 fn gap_before(store: &RowStore, state: &SnapshotSendState, first: bool, position: usize, end: usize) -> ChunkGap {
+    if first && position < end && state.settled_revision == Some(store.revision) {
+        return ChunkGap { skipped: 0, quiet: (end - position) as u32 };
+    }
     let at_rest = |index: usize| {
         let revision = store.chunks.get(index).map(|chunk| chunk.revision);
         first && revision.is_some() && state.views.get(index).is_some_and(|view| view.settled_revision == revision)

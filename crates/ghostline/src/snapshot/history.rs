@@ -3,12 +3,13 @@
 
 use ghostline_wire::{NetworkTick, limits};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The newest rows of one ghost, in the order of their ticks.
 #[derive(Default, Debug)]
 pub(crate) struct RowHistory {
     /// Tick and the place of its row in `rows`, oldest first.
-    entries: VecDeque<(NetworkTick, usize)>,
+    entries: VecDeque<(NetworkTick, u32)>,
     rows: Vec<u32>,
     lanes: usize,
 }
@@ -20,7 +21,7 @@ impl RowHistory {
 
     /// Adds the row of `tick`, wherever it belongs; the oldest goes when there are more than the wire format promises.
     pub(crate) fn insert(&mut self, tick: NetworkTick, row: &[u32]) {
-        let position = self.entries.partition_point(|(known, _)| !known.is_newer_than(tick));
+        let position = self.index_at_or_before(tick).map_or(0, |before| before + 1);
         if position.checked_sub(1).and_then(|before| self.entries.get(before)).is_some_and(|(known, _)| *known == tick)
         {
             return;
@@ -32,16 +33,27 @@ impl RowHistory {
         let place = if full {
             self.entries.pop_front().map_or(0, |(_, place)| place)
         } else {
-            let place = self.rows.len();
-            self.rows.resize(place + self.lanes, 0);
-            place
+            let place = self.entries.len();
+            // All at once as soon as there is more than one: a ghost that moves fills its history.
+            let rows = if place == 0 { 1 } else { limits::CLIENT_ROW_HISTORY };
+            if self.rows.len() < rows * self.lanes {
+                self.rows.resize(rows * self.lanes, 0);
+                self.entries.reserve(rows.saturating_sub(place));
+            }
+            place as u32
         };
-        if let Some(target) = self.rows.get_mut(place..place + self.lanes)
+        let range = self.range(place);
+        if let Some(target) = self.rows.get_mut(range)
             && row.len() == self.lanes
         {
             target.copy_from_slice(row);
         }
         self.entries.insert(position - usize::from(full), (tick, place));
+    }
+
+    fn range(&self, place: u32) -> Range<usize> {
+        let start = place as usize * self.lanes;
+        start..start + self.lanes
     }
 
     /// The newest row at or before `tick`.
@@ -51,13 +63,22 @@ impl RowHistory {
 
     /// The number, counted from the oldest, of the newest row at or before `tick`.
     pub(crate) fn index_at_or_before(&self, tick: NetworkTick) -> Option<usize> {
+        // While rows come with every tick, the place is known; everything else is searched for.
+        let last = self.entries.len().checked_sub(1)?;
+        let (newest, _) = self.entries.get(last)?;
+        let Ok(age) = usize::try_from(newest.ticks_since(tick)) else { return Some(last) };
+        if let Some(guess) = last.checked_sub(age)
+            && self.entries.get(guess).is_some_and(|(known, _)| *known == tick)
+        {
+            return Some(guess);
+        }
         self.entries.partition_point(|(known, _)| !known.is_newer_than(tick)).checked_sub(1)
     }
 
     /// A row by its number, counted from the oldest.
     pub(crate) fn get(&self, index: usize) -> Option<(NetworkTick, &[u32])> {
         let &(tick, place) = self.entries.get(index)?;
-        Some((tick, self.rows.get(place..place + self.lanes)?))
+        Some((tick, self.rows.get(self.range(place))?))
     }
 
     /// The newest row.

@@ -3,6 +3,7 @@
 
 mod acks;
 mod apply;
+mod cache;
 mod client;
 mod connection;
 mod decode;

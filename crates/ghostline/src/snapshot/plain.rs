@@ -2,7 +2,8 @@
 //! use; for measurements and tests that bring their own rows.
 
 use ghostline_wire::{
-    BitReader, DespawnReason, GhostSchema, NetworkTick, PacketSequence, PrefabEntry, Reception, RowLayout, SnapshotAcks, SnapshotHeader,
+    BitReader, DespawnReason, GhostSchema, NetworkTick, PacketSequence, PrefabEntry, Reception, RowLayout,
+    SnapshotAcks, SnapshotHeader,
 };
 
 use super::client::ClientSnapshots;
@@ -53,7 +54,11 @@ impl RowServer {
     pub fn new(schemas: &[GhostSchema]) -> Self {
         let types: Vec<EncodeType> = schemas
             .iter()
-            .map(|schema| EncodeType { layout: RowLayout::new(&schema.components), importance: 1, prefab: prefab(schema) })
+            .map(|schema| EncodeType {
+                layout: RowLayout::new(&schema.components),
+                importance: 1,
+                prefab: prefab(schema),
+            })
             .collect();
         let lanes = types.iter().map(|ty| ty.layout.lanes()).collect();
         Self {

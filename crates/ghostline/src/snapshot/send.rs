@@ -39,26 +39,24 @@ pub fn send(world: &mut World) {
     let batch_length = time.simulation_step_batch_size.max(1);
     let is_catch_up = time.is_catch_up_tick();
     let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
-    let in_game = connections_in_game(world);
     world.resource_scope(|world, mut snapshots: Mut<ServerSnapshots>| {
+        let mut in_game = std::mem::take(&mut snapshots.in_game);
+        in_game.clear();
+        in_game.extend(live_connections(world).filter(|&entity| world.get::<NetworkStreamInGame>(entity).is_some()));
         follow_in_game(world, &mut snapshots);
-        if is_catch_up && !rate.send_snapshots_for_catch_up_ticks {
-            return;
+        if !is_catch_up || rate.send_snapshots_for_catch_up_ticks {
+            snapshots.collect(world, tick);
+            let interval = rate.send_interval().max(1) as usize;
+            let share = in_game.len().div_ceil(interval);
+            let start = share * (snapshots.send_counter as usize % interval);
+            snapshots.send_counter = snapshots.send_counter.wrapping_add(1);
+            let relevant_ghosts = snapshots.store.live_ghosts();
+            for &entity in in_game.iter().skip(start).take(share) {
+                send_to(world, &mut snapshots, entity, tick, batch_length, relevant_ghosts);
+            }
         }
-        snapshots.collect(world, tick);
-        let interval = rate.send_interval().max(1) as usize;
-        let share = in_game.len().div_ceil(interval);
-        let start = share * (snapshots.send_counter as usize % interval);
-        snapshots.send_counter = snapshots.send_counter.wrapping_add(1);
-        let relevant_ghosts = snapshots.store.live_ghosts();
-        for &entity in in_game.iter().skip(start).take(share) {
-            send_to(world, &mut snapshots, entity, tick, batch_length, relevant_ghosts);
-        }
+        snapshots.in_game = in_game;
     });
-}
-
-fn connections_in_game(world: &World) -> Vec<Entity> {
-    live_connections(world).into_iter().filter(|&entity| world.get::<NetworkStreamInGame>(entity).is_some()).collect()
 }
 
 /// A connection that enters the game starts anew, in a new epoch; one that leaves it holds nothing.

@@ -34,6 +34,8 @@ pub(crate) struct ServerSnapshots {
     waiting_for: Vec<u32>,
     /// Counts the ticks at which snapshots are made, for the round robin of slower network rates.
     pub send_counter: u32,
+    /// The connections of this tick, for the memory.
+    pub in_game: Vec<Entity>,
 }
 
 impl ServerSnapshots {

@@ -4,7 +4,7 @@ use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::NetworkTick;
 
 use super::client::ClientSnapshots;
-use crate::connection::NetworkId;
+use crate::connection::{NetworkId, live_connections};
 use crate::ghost::{
     GhostInstance, GhostOwnerIsLocal, GhostRegistry, Slot, SpawnedGhostEntityMap, insert_ghost_components,
 };
@@ -13,8 +13,8 @@ use crate::time::NetworkTime;
 use crate::world::WorldKind;
 
 /// The number of this client, if it has one.
-pub(crate) fn local_network_id(world: &mut World) -> Option<NetworkId> {
-    world.query::<&NetworkId>().iter(world).next().copied()
+pub(crate) fn local_network_id(world: &World) -> Option<NetworkId> {
+    live_connections(world).find_map(|connection| world.get::<NetworkId>(connection).copied())
 }
 
 /// Predicted ghosts appear at once, interpolated ones when the interpolation timeline reaches their first row.

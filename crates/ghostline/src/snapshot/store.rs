@@ -67,39 +67,52 @@ impl Chunk {
     }
 
     fn slab_index(&self, tick: NetworkTick) -> Option<usize> {
+        // While a chunk changes with every tick, the place is known; everything else is searched for.
+        let newest = self.slabs.back()?;
+        let guess =
+            usize::try_from(newest.from.ticks_since(tick)).ok().and_then(|age| (self.slabs.len() - 1).checked_sub(age));
+        if let Some(guess) = guess
+            && self.slabs.get(guess).is_some_and(|slab| slab.from == tick)
+        {
+            return Some(guess);
+        }
         let index = self.slabs.partition_point(|slab| !slab.from.is_newer_than(tick)).checked_sub(1)?;
         // A slab between this one and the next may have been released: then nothing is known of that time.
         let known = self.slabs.get(index)?.until.is_none_or(|until| until.is_newer_than(tick));
         known.then_some(index)
     }
 
-    /// The row that a slot had at `tick`, if it is still kept.
-    pub(crate) fn row_at(&self, place: usize, tick: NetworkTick) -> Option<&[u32]> {
-        let slab = self.slabs.get(self.slab_index(tick)?)?;
-        Some(row_of(&slab.rows, self.lanes, place))
+    /// All rows of the chunk as they were at `tick`, if they are still kept.
+    pub(crate) fn rows_at(&self, tick: NetworkTick) -> Option<&[u32]> {
+        Some(&self.slabs.get(self.slab_index(tick)?)?.rows)
     }
 
-    /// Keeps the rows of `tick` until they are unpinned. False if they are gone already.
-    pub(crate) fn pin(&mut self, tick: NetworkTick) -> bool {
+    /// One row out of [`rows_at`](Self::rows_at).
+    pub(crate) fn row_in<'a>(&self, rows: &'a [u32], place: usize) -> &'a [u32] {
+        row_of(rows, self.lanes, place)
+    }
+
+    /// Keeps the rows of `tick` until as many pins are taken back. False if they are gone already.
+    pub(crate) fn pin(&mut self, tick: NetworkTick, count: u32) -> bool {
         let Some(index) = self.slab_index(tick) else { return false };
-        self.slabs[index].pins += 1;
+        self.slabs[index].pins += count;
         true
     }
 
-    /// Takes back one [`pin`](Self::pin) of the rows of `tick`.
-    pub(crate) fn unpin(&mut self, tick: NetworkTick) {
+    /// Takes back [pins](Self::pin) of the rows of `tick`.
+    pub(crate) fn unpin(&mut self, tick: NetworkTick, count: u32) {
         if let Some(index) = self.slab_index(tick) {
             let pins = &mut self.slabs[index].pins;
-            *pins = pins.saturating_sub(1);
+            *pins = pins.saturating_sub(count);
         }
     }
 
     /// Ends a tick's collection: rows that changed get their version and go into a new slab.
-    fn seal(&mut self, tick: NetworkTick, pool: &mut Vec<Vec<u32>>) {
+    fn seal(&mut self, tick: NetworkTick, pool: &mut Vec<Vec<u32>>) -> bool {
         // A new ghost has a version even if it has no lanes at all.
         self.changed |= std::mem::take(&mut self.fresh);
         if self.changed == 0 {
-            return;
+            return false;
         }
         for place in bits(self.changed) {
             self.versions[place] = Some(tick);
@@ -114,6 +127,7 @@ impl Chunk {
         rows.extend_from_slice(&self.current);
         self.slabs.push_back(Slab { from: tick, until: None, rows, pins: 0 });
         self.release(tick, pool);
+        true
     }
 
     /// Gives back the slabs that nobody needs any more.
@@ -156,6 +170,10 @@ pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
 #[derive(Default)]
 pub(crate) struct RowStore {
     pub chunks: Vec<Chunk>,
+    /// Counts everything that any client may have to be told.
+    pub revision: u64,
+    /// Whether any ghost was never collected.
+    any_fresh: bool,
     /// Lanes of a row by ghost type.
     lanes_of_type: Vec<usize>,
     /// Slots that are free again, by ghost type, in the order in which they became free.
@@ -170,6 +188,8 @@ impl RowStore {
         let types = lanes_of_type.len();
         Self {
             chunks: Vec::new(),
+            revision: 0,
+            any_fresh: false,
             lanes_of_type,
             free: vec![VecDeque::new(); types],
             unused: vec![VecDeque::new(); types],
@@ -199,6 +219,8 @@ impl RowStore {
         chunk.spawn_ticks[slot.place()] = Some(tick);
         chunk.versions[slot.place()] = None;
         chunk.revision += 1;
+        self.revision += 1;
+        self.any_fresh = true;
         chunk.current[slot.place() * lanes..(slot.place() + 1) * lanes].fill(0);
         Some(slot)
     }
@@ -212,6 +234,7 @@ impl RowStore {
         chunk.changed &= !slot.bit();
         chunk.spawn_ticks[slot.place()] = None;
         chunk.revision += 1;
+        self.revision += 1;
         was_live
     }
 
@@ -228,14 +251,15 @@ impl RowStore {
 
     /// Where collected rows go.
     pub(crate) fn sink(&mut self) -> RowSink<'_> {
-        RowSink { chunks: &mut self.chunks, quantise: QuantiseStats::default() }
+        RowSink { any_fresh: self.any_fresh, chunks: &mut self.chunks, quantise: QuantiseStats::default() }
     }
 
     /// Ends a tick's collection.
     pub(crate) fn seal(&mut self, tick: NetworkTick) {
         for chunk in &mut self.chunks {
-            chunk.seal(tick, &mut self.pool);
+            self.revision += u64::from(chunk.seal(tick, &mut self.pool));
         }
+        self.any_fresh = false;
     }
 
     /// Bytes of rows kept, the present ones included.
@@ -248,11 +272,17 @@ impl RowStore {
 /// Takes the lanes of one component of one ghost at a time.
 pub(crate) struct RowSink<'a> {
     chunks: &'a mut [Chunk],
+    any_fresh: bool,
     /// What quantising had to change.
     pub quantise: QuantiseStats,
 }
 
 impl RowSink<'_> {
+    /// Whether any ghost was never collected.
+    pub(crate) fn any_fresh(&self) -> bool {
+        self.any_fresh
+    }
+
     /// Whether the ghost in this slot was never collected, so that all of it is to be written.
     pub(crate) fn is_fresh(&self, slot: Slot) -> bool {
         self.chunks.get(slot.chunk()).is_some_and(|chunk| chunk.fresh & slot.bit() != 0)
@@ -292,6 +322,10 @@ mod tests {
         store.seal(tick(at));
     }
 
+    fn row_at(chunk: &Chunk, place: usize, tick: NetworkTick) -> Option<&[u32]> {
+        chunk.rows_at(tick).map(|rows| chunk.row_in(rows, place))
+    }
+
     #[test]
     fn a_past_row_is_found_by_any_tick_at_which_it_was_the_present_one() {
         let (mut store, slot) = store_with_one_ghost();
@@ -299,9 +333,9 @@ mod tests {
         write(&mut store, slot, [1, 1], 3);
         write(&mut store, slot, [5, 5], 4);
         let chunk = &store.chunks[0];
-        assert_eq!(chunk.row_at(0, tick(1)), None);
-        assert_eq!(chunk.row_at(0, tick(3)), Some(&[1, 1][..]));
-        assert_eq!(chunk.row_at(0, tick(9)), Some(&[5, 5][..]));
+        assert_eq!(row_at(chunk, 0, tick(1)), None);
+        assert_eq!(row_at(chunk, 0, tick(3)), Some(&[1, 1][..]));
+        assert_eq!(row_at(chunk, 0, tick(9)), Some(&[5, 5][..]));
         assert_eq!(chunk.versions[0], Some(tick(4)));
     }
 
@@ -320,16 +354,16 @@ mod tests {
         for index in 2..300 {
             write(&mut store, slot, [index, 0], index);
             if index == 10 {
-                assert!(store.chunks[0].pin(tick(10)));
+                assert!(store.chunks[0].pin(tick(10), 1));
             }
         }
         let chunk = &mut store.chunks[0];
-        assert_eq!(chunk.row_at(0, tick(10)), Some(&[10, 0][..]));
-        assert_eq!(chunk.row_at(0, tick(11)), None);
-        assert_eq!(chunk.row_at(0, tick(299)), Some(&[299, 0][..]));
-        chunk.unpin(tick(10));
+        assert_eq!(row_at(chunk, 0, tick(10)), Some(&[10, 0][..]));
+        assert_eq!(row_at(chunk, 0, tick(11)), None);
+        assert_eq!(row_at(chunk, 0, tick(299)), Some(&[299, 0][..]));
+        chunk.unpin(tick(10), 1);
         write(&mut store, slot, [0, 0], 300);
-        assert_eq!(store.chunks[0].row_at(0, tick(10)), None);
+        assert_eq!(row_at(&store.chunks[0], 0, tick(10)), None);
     }
 
     #[test]
@@ -339,7 +373,7 @@ mod tests {
         for index in 3..5000 {
             store.seal(tick(index));
         }
-        assert_eq!(store.chunks[0].row_at(0, tick(2)), Some(&[7, 7][..]));
+        assert_eq!(row_at(&store.chunks[0], 0, tick(2)), Some(&[7, 7][..]));
         assert_eq!(store.memory_bytes(), 2 * 64 * 2 * 4);
     }
 

@@ -198,7 +198,7 @@ fn run_client(world: &mut World, kind: WorldKind, dt: Duration) {
 fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let rate = resolved_rate(world);
     let client_rate = world.resource::<ClientTickRate>().clone();
-    let connection = live_connections(world).first().copied();
+    let connection = live_connections(world).next();
     let handle =
         connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
     let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));

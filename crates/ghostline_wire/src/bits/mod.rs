@@ -270,6 +270,33 @@ mod tests {
     }
 
     #[test]
+    fn any_range_of_bits_is_copied_to_any_place() {
+        let bytes: Vec<u8> = (0..40u32).map(|i| (i.wrapping_mul(167) ^ 0x5A) as u8).collect();
+        for from in 0..40 {
+            for len in [0, 1, 3, 7, 8, 9, 63, 64, 65, 200] {
+                for before in 0..9 {
+                    let mut out = BitWriter::new();
+                    out.write_bits(0, before);
+                    out.append_range(&bytes, from, len);
+                    assert_eq!(out.bit_len(), before as usize + len);
+                    let mut copy = BitReader::with_bits(out.as_bytes(), out.bit_len());
+                    let mut original = BitReader::new(&bytes);
+                    copy.read_bits(before).unwrap();
+                    for _ in 0..from {
+                        original.read_bool().unwrap();
+                    }
+                    for _ in 0..len {
+                        assert_eq!(copy.read_bool(), original.read_bool());
+                    }
+                }
+            }
+        }
+        let mut out = BitWriter::new();
+        out.append_range(&bytes, 316, 100);
+        assert_eq!(out.bit_len(), 4, "no more than there is");
+    }
+
+    #[test]
     fn the_end_is_less_than_a_byte_of_zeros() {
         let mut input = BitReader::new(&[0b0000_0001, 0]);
         assert_eq!(input.expect_end(), Err(DecodeError::TrailingBits));

@@ -221,6 +221,21 @@ impl BitWriter {
         self.write_bits64(u64::from_le_bytes(tail) & low_mask(tail_bits), tail_bits);
     }
 
+    /// Copies `bit_len` bits of another writer's bytes, from bit `from` on. Of fewer bytes, what there is.
+    pub fn append_range(&mut self, bytes: &[u8], from: usize, bit_len: usize) {
+        let begun = (from % 8) as u32;
+        let mut rest = bytes.get(from / 8..).unwrap_or(&[]);
+        let mut left = bit_len.min(rest.len().saturating_mul(8).saturating_sub(begun as usize));
+        if begun != 0 {
+            let count = left.min(8usize.saturating_sub(begun as usize)) as u32;
+            let first = rest.first().copied().unwrap_or(0);
+            self.write_bits(u32::from(first).wrapping_shr(begun), count);
+            left = left.saturating_sub(count as usize);
+            rest = rest.get(1..).unwrap_or(&[]);
+        }
+        self.append_bits(rest, left);
+    }
+
     /// Copies whole words: each completes the begun byte, and begins another, which the next push stores.
     fn append_words(&mut self, words: &[[u8; 8]]) {
         let bytes = words.len().saturating_mul(8);
