@@ -254,8 +254,9 @@ pub(crate) fn resolved_rate(world: &World) -> ClientServerTickRate {
 /// Makes Bevy's `Time` show this step, so that ordinary systems are right. Prediction goes back in time, so it is made anew.
 pub(crate) fn mirror_time(world: &mut World, step: StepTime) {
     let mut time = Time::<()>::default();
+    // A world that is younger than the ticks it catches up with still gives each its whole length.
     time.advance_to(step.elapsed.saturating_sub(step.delta));
-    time.advance_by(step.delta.min(step.elapsed));
+    time.advance_by(step.delta);
     *world.resource_mut::<Time>() = time;
 }
 
