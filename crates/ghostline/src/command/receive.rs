@@ -88,8 +88,10 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
         ack.most_recent_command_tick = Some(tick);
         ack.interpolation_delay_ticks = header.interpolation_delay;
     }
-    if header.is_full_tick && ack.most_recent_full_command_tick.is_none_or(|newest| tick.is_newer_than(newest)) {
-        ack.most_recent_full_command_tick = Some(tick);
+    // A packet of a partial tick says that the tick before it is done.
+    let full = if header.is_full_tick { tick } else { tick.prev() };
+    if ack.most_recent_full_command_tick.is_none_or(|newest| full.is_newer_than(newest)) {
+        ack.most_recent_full_command_tick = Some(full);
     }
 }
 

@@ -55,13 +55,17 @@ impl RowRules {
     pub(super) fn compare(&self, predicted: &[u32], server: &[u32], wrong: &mut Vec<bool>) -> Verdict {
         wrong.clear();
         let mut differs = false;
-        wrong.extend(self.tolerances.iter().zip(predicted.iter().zip(server)).map(|(&tolerance, (&predicted, &server))| {
-            differs |= predicted != server;
-            // As signed numbers, which is what rounded floats are: no difference overflows.
-            predicted.cast_signed().abs_diff(server.cast_signed()) > tolerance
-        }));
+        wrong.extend(self.tolerances.iter().zip(predicted.iter().zip(server)).map(
+            |(&tolerance, (&predicted, &server))| {
+                differs |= predicted != server;
+                // As signed numbers, which is what rounded floats are: no difference overflows.
+                predicted.cast_signed().abs_diff(server.cast_signed()) > tolerance
+            },
+        ));
         match wrong.iter().position(|&wrong| wrong) {
-            Some(lane) => Verdict::Wrong { field: self.fields.iter().position(|field| field.lanes.contains(&lane)).unwrap_or(0) },
+            Some(lane) => {
+                Verdict::Wrong { field: self.fields.iter().position(|field| field.lanes.contains(&lane)).unwrap_or(0) }
+            }
             None if differs => Verdict::Close,
             None => Verdict::Equal,
         }
@@ -87,7 +91,11 @@ impl Field {
     fn distance(&self, from: &[u32], to: &[u32]) -> f32 {
         let float = |lanes: &[u32], index: usize| {
             let lane = lanes.get(index).copied().unwrap_or(0);
-            if self.quantization == 0 { f32::from_bits(lane) } else { dequantise(lane.cast_signed(), self.quantization) }
+            if self.quantization == 0 {
+                f32::from_bits(lane)
+            } else {
+                dequantise(lane.cast_signed(), self.quantization)
+            }
         };
         let word = |lanes: &[u32], index: usize| lanes.get(index).copied().unwrap_or(0);
         let wide = |lanes: &[u32]| u64::from(word(lanes, 0)) | u64::from(word(lanes, 1)) << 32;
@@ -115,7 +123,13 @@ mod tests {
     use ghostline_wire::{FieldSchema, Smoothing};
 
     fn field(kind: FieldKind, quantization: u32) -> FieldSchema {
-        FieldSchema { name: "field".into(), kind, quantization, smoothing: Smoothing::Clamp, max_smoothing_distance: None }
+        FieldSchema {
+            name: "field".into(),
+            kind,
+            quantization,
+            smoothing: Smoothing::Clamp,
+            max_smoothing_distance: None,
+        }
     }
 
     /// Position (three rounded lanes), heat (a whole float), health (an integer) in two components.

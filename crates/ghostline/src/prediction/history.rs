@@ -77,7 +77,9 @@ pub(crate) fn ghost_column<C: GhostComponent + PartialEq>(world: &mut World) -> 
 }
 
 /// A column of a component that is predicted but not sent.
-pub(super) fn state_column<C: Component<Mutability = Mutable> + Clone + PartialEq>(world: &mut World) -> Box<dyn StateColumn> {
+pub(super) fn state_column<C: Component<Mutability = Mutable> + Clone + PartialEq>(
+    world: &mut World,
+) -> Box<dyn StateColumn> {
     Box::new(Column::<C>::new(world, None))
 }
 

@@ -87,7 +87,9 @@ pub(crate) fn prepare(world: &mut World) {
         for schema in &ty.schema.components {
             stats.causes.push(RollbackCause::new(&ty.schema.name, &schema.name));
             let fields = schema.fields.iter();
-            stats.errors.extend(fields.map(|field| FieldPredictionError::new(&ty.schema.name, &schema.name, &field.name)));
+            stats
+                .errors
+                .extend(fields.map(|field| FieldPredictionError::new(&ty.schema.name, &schema.name, &field.name)));
         }
         types.push(PredictedType { rules: RowRules::new(&ty.schema.components), columns, first_cause, first_error });
     }

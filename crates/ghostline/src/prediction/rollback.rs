@@ -161,7 +161,10 @@ fn judge(
                 note_misprediction(stats, ty, field, &scratch.predicted, row, &scratch.wrong);
                 if is_too_old {
                     stats.too_old += 1;
-                    tracing::debug!("a ghost was mispredicted, but the server's state is too old to be replayed ({})", news.tick);
+                    tracing::debug!(
+                        "a ghost was mispredicted, but the server's state is too old to be replayed ({})",
+                        news.tick
+                    );
                     return false;
                 }
             }

@@ -102,7 +102,8 @@ impl Frame {
             oldest = oldest.min(track.start);
         }
         let step = resolved_rate(world).step();
-        let partial = if time.is_partial_tick() { step.duration(1).mul_f32(time.server_tick_fraction) } else { Duration::ZERO };
+        let partial =
+            if time.is_partial_tick() { step.duration(1).mul_f32(time.server_tick_fraction) } else { Duration::ZERO };
         let rate = world.resource::<ClientTickRate>();
         Self {
             outside: *world.resource::<Time>(),

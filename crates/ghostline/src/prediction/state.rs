@@ -22,7 +22,9 @@ impl PredictionAppExt for App {
         let world = self.world_mut();
         if world.contains_resource::<Prediction>() {
             let name = std::any::type_name::<C>();
-            tracing::error!("predicted state `{name}` was registered after the world's plugins were finished; register it while they are built");
+            tracing::error!(
+                "predicted state `{name}` was registered after the world's plugins were finished; register it while they are built"
+            );
             return self;
         }
         let mut states = world.get_resource_or_init::<PredictedStates>();

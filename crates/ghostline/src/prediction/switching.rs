@@ -23,7 +23,9 @@ pub(crate) fn follow_owners(world: &mut World) {
 }
 
 fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: Option<NetworkId>) {
-    let (Some(lane), Some(entity), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else { return };
+    let (Some(lane), Some(entity), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else {
+        return;
+    };
     let is_own = own.is_some() && row.get(lane).map(|&owner| NetworkId(owner)) == own;
     let predicted = ty.is_predicted(is_own);
     let Ok(mut entity) = world.get_entity_mut(entity) else { return };

@@ -7,6 +7,7 @@ use bevy_ecs::prelude::{Resource, World};
 use bevy_ecs::schedule::{ScheduleLabel, Schedules};
 use bevy_time::Time;
 use ghostline_transport::DriverStore;
+use ghostline_wire::NetworkTick;
 use std::time::Duration;
 
 use super::kind::WorldKind;
@@ -104,6 +105,11 @@ pub(super) fn prepare(
         }
         WorldKind::Local => {}
     }
+}
+
+/// Makes the loop of a new server world go on from `tick`.
+pub(super) fn start_at(world: &mut World, tick: NetworkTick) {
+    world.insert_resource(FixedLoop { ticks: ServerLoop::starting_at(tick, Duration::ZERO), ..FixedLoop::default() });
 }
 
 /// What is settled when the game's plugins are finished: the collections are frozen, and with them the protocol version.
