@@ -7,7 +7,7 @@ pub use ghostline_wire::{BitReader, BitWriter, ComponentSchema, DecodeError, Fie
 
 /// The first `count` lanes; `rest` moves past them. None, if there are fewer.
 #[inline]
-pub fn take<'a>(rest: &mut &'a [u32], count: usize) -> &'a [u32] {
+pub fn take<'a, T>(rest: &mut &'a [T], count: usize) -> &'a [T] {
     let (taken, after) = rest.split_at_checked(count).unwrap_or_default();
     *rest = after;
     taken

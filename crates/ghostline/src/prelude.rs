@@ -9,7 +9,7 @@ pub use crate::connection::{
 pub use crate::ghost::{
     AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
 };
-pub use crate::prediction::{PredictedGhost, Simulate};
+pub use crate::prediction::{PredictedGhost, PredictionAppExt, PredictionSettings, Simulate, first_time_predicted};
 pub use crate::rpc::{ReceiveRpcCommandRequest, RpcAppExt, SendRpcCommandRequest};
 pub use crate::schedule::{
     AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,

@@ -46,3 +46,78 @@ pub struct NetworkStats {
     /// Values beyond what their quantisation can hold.
     pub quantised_saturated: u64,
 }
+
+/// How a client's predictions fare. A resource of client worlds; everything counts from the world's first frame on.
+#[derive(Resource, Clone, PartialEq, Debug, Default)]
+pub struct PredictionStats {
+    /// States of the server that were compared with what was predicted for their tick.
+    pub comparisons: u64,
+    /// Of them, those that agreed only because a quantum of a rounded float is forgiven.
+    pub forgiven: u64,
+    /// Of them, those that disagreed.
+    pub mispredictions: u64,
+    /// States of the server of a past tick that prediction has no state of, as after merged steps.
+    pub unknown: u64,
+    /// Disagreeing or unknown states that lay too far back to be replayed.
+    pub too_old: u64,
+    /// Ghosts that were put back to a past tick, those that went along with others included.
+    pub rollbacks: u64,
+    /// Full ticks that were simulated for the first time.
+    pub first_time_ticks: u64,
+    /// Full ticks that were simulated again.
+    pub resimulated_ticks: u64,
+    /// The cause of the last misprediction: its place in [`causes`](Self::causes).
+    pub last_cause: Option<usize>,
+    /// Mispredictions by the component of the first field that was wrong: every component of every ghost type.
+    pub causes: Vec<RollbackCause>,
+    /// How far predictions were off: every field of every ghost type.
+    pub errors: Vec<FieldPredictionError>,
+}
+
+/// Mispredictions that began with one component.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RollbackCause {
+    /// Name of the ghost type.
+    pub ghost_type: String,
+    /// Name of the component.
+    pub component: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl RollbackCause {
+    pub(crate) fn new(ghost_type: &str, component: &str) -> Self {
+        Self { ghost_type: ghost_type.to_owned(), component: component.to_owned(), count: 0 }
+    }
+}
+
+/// How far the predictions of one field were off when they were corrected: of numbers the difference, of vectors the length of the
+/// difference, of rotations the angle in radians.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FieldPredictionError {
+    /// Name of the ghost type.
+    pub ghost_type: String,
+    /// `Component.field`.
+    pub field: String,
+    /// Of the last correction.
+    pub last: f32,
+    /// The largest.
+    pub max: f32,
+    /// All together; with [`count`](Self::count) the mean.
+    pub sum: f64,
+    /// How many.
+    pub count: u64,
+}
+
+impl FieldPredictionError {
+    pub(crate) fn new(ghost_type: &str, component: &str, field: &str) -> Self {
+        Self { ghost_type: ghost_type.to_owned(), field: format!("{component}.{field}"), ..Self::default() }
+    }
+
+    pub(crate) fn note(&mut self, distance: f32) {
+        self.last = distance;
+        self.max = self.max.max(distance);
+        self.sum += f64::from(distance);
+        self.count += 1;
+    }
+}

@@ -36,6 +36,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         let (member, value) = (&field.field.member, field.read());
         quote_spanned!(field.field.site()=> self.#member = #value;)
     });
+    let corrections = fields.iter().map(SentField::correct);
     let blends = fields.iter().map(SentField::blend);
     let size = quote!(<Self as ::ghostline::GhostComponent>::LANES);
     Ok(quote_spanned! {Span::mixed_site()=>
@@ -63,6 +64,20 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     return;
                 };
                 #(#reads)*
+            }
+
+            fn correct_lanes(
+                &mut self,
+                lanes: &[::core::primitive::u32],
+                wrong: &[::core::primitive::bool],
+            ) {
+                let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_checked(#size) else {
+                    return;
+                };
+                let ::core::option::Option::Some((mut wrong, _)) = wrong.split_at_checked(#size) else {
+                    return;
+                };
+                #(#corrections)*
             }
 
             fn blend(

@@ -49,6 +49,19 @@ impl SentField<'_> {
         }
     }
 
+    /// Takes from the front of `lanes` what the front of `wrong` marks; both move past it.
+    pub(crate) fn correct(&self) -> TokenStream {
+        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
+        quote_spanned! {self.field.site()=>
+            <#ty as ::ghostline::GhostField>::correct_lanes(
+                &mut self.#member,
+                ::ghostline::__macro::take(&mut lanes, #count),
+                ::ghostline::__macro::take(&mut wrong, #count),
+                #quantization,
+            );
+        }
+    }
+
     /// Sets the field to what is shown between the fronts of `from` and `to`, which move past it.
     pub(crate) fn blend(&self) -> TokenStream {
         let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());

@@ -7,14 +7,14 @@ use ghostline::connection::{
     NetworkStreamInGame,
 };
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
-use ghostline::transport::{DriverSettings, InProcessNetwork};
+use ghostline::transport::{DriverSettings, InProcessNetwork, LinkProfile};
 use ghostline::wire::NetworkTick;
 use ghostline::world::{ClientServerBootstrap, InProcessDrivers, NetWorld, WorldId, WorldKind, WorldOrder};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::checks::{self, Memory};
-use crate::link::{Link, LinkProfile};
+use crate::link::Link;
 use crate::logs::Logs;
 
 /// Where the fleet's server listens.
@@ -40,6 +40,7 @@ struct BootstrapSettings {
     tick_rate: Option<ClientServerTickRate>,
     client_tick_rate: Option<ClientTickRate>,
     game_version: u32,
+    start_tick: Option<NetworkTick>,
 }
 
 impl BootstrapSettings {
@@ -50,6 +51,9 @@ impl BootstrapSettings {
         }
         if let Some(rate) = self.client_tick_rate {
             bootstrap = bootstrap.client_tick_rate(rate);
+        }
+        if let Some(tick) = self.start_tick {
+            bootstrap = bootstrap.start_tick(tick);
         }
         bootstrap
     }
@@ -80,7 +84,8 @@ impl FleetBuilder {
         self
     }
 
-    /// The link of every client. Default: perfect, posing as a socket.
+    /// The link of every client. Default: perfect, posing as a socket. Until [`connect_all`](Fleet::connect_all) is done it is perfect in any
+    /// case; who connects in another way says so with [`Link::set`].
     pub fn link(mut self, profile: LinkProfile) -> Self {
         self.link = profile;
         self
@@ -104,6 +109,12 @@ impl FleetBuilder {
         self
     }
 
+    /// The tick that the server has when it is made; the first that it simulates is the next. Default 0.
+    pub fn start_tick(mut self, tick: NetworkTick) -> Self {
+        self.settings.start_tick = Some(tick);
+        self
+    }
+
     /// The version of the game. Default 0.
     pub fn game_version(mut self, version: u32) -> Self {
         self.settings.game_version = version;
@@ -119,12 +130,12 @@ impl FleetBuilder {
         let make =
             self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
         let drivers =
-            InProcessDrivers { posing_as_socket: self.link.poses_as_socket, settings: DriverSettings::default() };
+            InProcessDrivers { posing_as_socket: self.link.counts_as_socket(), settings: DriverSettings::default() };
         let bootstrap = make(self.settings).drivers(drivers);
         let mut fleet = Fleet {
             seed: self.seed,
             bootstrap,
-            network: InProcessNetwork::new(),
+            network: InProcessNetwork::with_seed(self.seed),
             worlds: Vec::new(),
             clients: Vec::new(),
             thin_clients: Vec::new(),
@@ -381,7 +392,8 @@ impl Fleet {
         }
     }
 
-    /// Listens if nobody does, connects every client and thin client that isn't, and ticks until all have their number.
+    /// Listens if nobody does, connects every client and thin client that isn't, and ticks until all have their number. Then their links get the
+    /// profile that the fleet was built with.
     ///
     /// # Panics
     /// It takes too long.
@@ -398,11 +410,13 @@ impl Fleet {
         }
         for _ in 0..CONNECT_TICKS {
             if places.iter().all(|&place| self.worlds[place].network_id().is_some()) {
-                return;
+                break;
             }
             self.tick();
         }
         for &place in &places {
+            let number = self.worlds[place].driver_number;
+            Link::new(&self.network, number).set(self.profile);
             let world = self.worlds[place].world.world_mut();
             let states: Vec<_> = world.query::<&NetworkStreamConnection>().iter(world).map(|c| c.state).collect();
             assert!(

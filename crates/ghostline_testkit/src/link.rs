@@ -1,27 +1,7 @@
-//! One client's link: cut it, put bytes on it, read what crossed it.
+//! One client's link: say how bad it is, cut it, put bytes on it, read what crossed it.
 
-use ghostline::transport::{Direction, InProcessNetwork, Pipeline, Recorded};
+use ghostline::transport::{Direction, InProcessNetwork, LinkProfile, LinkStats, Pipeline, Recorded};
 use ghostline::wire::MessageKind;
-
-/// What a link is like.
-#[derive(Clone, PartialEq, Debug)]
-pub struct LinkProfile {
-    /// Whether the in-process link poses as a socket, so that clients keep slack and delay as on a network.
-    pub poses_as_socket: bool,
-}
-
-impl Default for LinkProfile {
-    fn default() -> Self {
-        Self { poses_as_socket: true }
-    }
-}
-
-impl LinkProfile {
-    /// The link of a client and a server in one process: no slack, no delay.
-    pub fn in_process() -> Self {
-        Self { poses_as_socket: false }
-    }
-}
 
 /// The link between one client and the server.
 pub struct Link<'a> {
@@ -32,6 +12,22 @@ pub struct Link<'a> {
 impl<'a> Link<'a> {
     pub(crate) fn new(network: &'a InProcessNetwork, client: u64) -> Self {
         Self { network, client }
+    }
+
+    /// From the next tick on the link is like this. What is on its way arrives as was decided. Whether clients take the link for a socket was
+    /// decided when the fleet was built, and stays.
+    ///
+    /// # Panics
+    /// The profile is not valid.
+    pub fn set(&mut self, profile: LinkProfile) {
+        if let Err(error) = self.network.set_profile(self.client, profile) {
+            panic!("the link can't be like that: {error}");
+        }
+    }
+
+    /// What became of the packets of one direction while the link was not perfect.
+    pub fn stats(&self, direction: Direction) -> LinkStats {
+        self.network.link_stats(self.client, direction).unwrap_or_default()
     }
 
     /// From the next tick on nothing passes in this direction, until [`mend`](Self::mend).

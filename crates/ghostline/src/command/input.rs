@@ -35,6 +35,14 @@ pub(crate) fn apply(world: &mut World, tick: NetworkTick, batch: u32) {
     });
 }
 
+/// Whether any predicted ghost has another input in the tick after `tick` than in `tick`: there a merged step of prediction ends.
+pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        let world: &World = world;
+        types.types.iter_mut().any(|ty| ty.ops.changes_after(world, tick))
+    })
+}
+
 fn with_target(world: &mut World, work: impl FnOnce(&mut CommandRegistry, &mut World, Option<NetworkId>, NetworkTick)) {
     let Some(target) = world.resource::<NetworkTime>().input_target_tick() else { return };
     let own = local_network_id(world);

@@ -11,7 +11,7 @@ mod send;
 
 pub use buffer::{COMMAND_BUFFER_CAPACITY, CommandBuffer};
 pub use data::{CommandData, InputComponentData, InputField};
-pub(crate) use input::apply;
+pub(crate) use input::{apply, input_changes_after};
 pub use input::{gather, restore_for_gathering};
 pub use input_event::InputEvent;
 pub use receive::{MAX_COMMAND_PACKETS_PER_TICK, receive};

@@ -10,7 +10,7 @@ use super::buffer::{CommandBuffer, Stored};
 use super::data::{CommandData, InputComponentData};
 use crate::connection::NetworkId;
 use crate::ghost::GhostOwner;
-use crate::prediction::Frozen;
+use crate::prediction::{Frozen, PredictedGhost};
 use crate::world::WorldKind;
 
 /// Entries of a buffer as lanes, newest first.
@@ -41,6 +41,10 @@ pub(super) trait CommandOps: Send + Sync {
     fn gather(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
     /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
     fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
+    /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`.
+    fn changes_after(&mut self, _world: &World, _tick: NetworkTick) -> bool {
+        false
+    }
 }
 
 pub(super) struct CommandType {
@@ -108,7 +112,8 @@ impl CommandAppExt for App {
 /// Makes the hidden command buffer of an input component known.
 pub(crate) fn register_input<I: InputComponentData + Component>(world: &mut World) {
     let kind = crate::world::kind_of(world);
-    let ops = Box::new(InputOps::<I> { sampled: world.query(), driven: world.query_filtered(), kind });
+    let (sampled, driven, predicted) = (world.query(), world.query_filtered(), world.query_filtered());
+    let ops = Box::new(InputOps::<I> { sampled, driven, predicted, kind });
     world.get_resource_or_init::<CommandRegistry>().register(I::schema(), ops);
 }
 
@@ -159,6 +164,8 @@ struct InputOps<I: InputComponentData + Component> {
     sampled: QueryState<(Option<&'static GhostOwner>, &'static mut I, &'static mut CommandBuffer<I>)>,
     /// Driven by the simulation.
     driven: QueryState<(&'static CommandBuffer<I>, &'static mut I), (With<CommandBuffer<I>>, Without<Frozen>)>,
+    /// What merged steps of prediction must look at.
+    predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
     kind: WorldKind,
 }
 
@@ -210,12 +217,20 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
 
     fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
         for (buffer, mut input) in self.driven.iter_mut(world) {
-            let Some((_, now)) = buffer.get_at_tick(tick) else { continue };
-            let mut shown = now.clone();
+            if buffer.is_empty() {
+                // Nobody commands this one: its input is what the game makes it.
+                continue;
+            }
+            let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
             if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
                 shown.subtract_events(before);
             }
             input.set_if_neq(shown);
         }
+    }
+
+    fn changes_after(&mut self, world: &World, tick: NetworkTick) -> bool {
+        let data = |buffer: &CommandBuffer<I>, tick| buffer.get_at_tick(tick).map(|(_, data)| data.clone());
+        self.predicted.iter(world).any(|buffer| data(buffer, tick) != data(buffer, tick.next()))
     }
 }

@@ -28,6 +28,14 @@ pub trait GhostComponent: Component<Mutability = Mutable> + Clone + Default {
     /// Takes the ghost fields from `lanes`. All other fields stay as they are.
     fn read_lanes(&mut self, lanes: &[u32]);
 
+    /// Takes from `lanes` those that `wrong` marks, as far as the fields can tell them apart; the rest keeps its own, exact value.
+    /// What prediction does with a ghost that was wrong. An impl without it takes all lanes if any is wrong.
+    fn correct_lanes(&mut self, lanes: &[u32], wrong: &[bool]) {
+        if wrong.contains(&true) {
+            self.read_lanes(lanes);
+        }
+    }
+
     /// Sets the ghost fields to what an interpolated ghost shows between two snapshots, each by its smoothing.
     ///
     /// `factor` 0 or less is exactly `from`, 1 exactly `to`; above 1 is extrapolated beyond `to`. An interpolated field stops at
@@ -91,6 +99,26 @@ mod tests {
         assert!((received.rotation - Quat::from_rotation_z(1.25)).length() < 0.001);
         assert_eq!((received.speed, received.health, received.heat), (1.25, -7, 1.25));
         assert_eq!(received.local, "mine");
+    }
+
+    #[test]
+    fn a_correction_takes_the_wrong_lanes_and_leaves_the_exact_rest() {
+        let (mut own, server) = (body(1.23456), body(7.0));
+        own.position = Vec3::new(0.123_456_7, 0.234_567_8, 0.345_678_9);
+        let before = own.clone();
+        let mut wrong = [false; Body::LANES];
+        own.correct_lanes(&server.lanes(), &wrong);
+        assert_eq!(own, before);
+        wrong[1] = true; // position.y
+        wrong[9] = true; // heat
+        own.correct_lanes(&server.lanes(), &wrong);
+        assert_eq!(own.position, Vec3::new(0.123_456_7, 0.0, 0.345_678_9));
+        assert_eq!((own.heat, own.speed, own.rotation), (7.0, before.speed, before.rotation));
+        wrong[3] = true; // a lane of the rotation: a rotation is right or wrong as a whole
+        own.correct_lanes(&server.lanes(), &wrong);
+        assert!((own.rotation - Quat::from_rotation_z(7.0)).length() < 0.002);
+        own.correct_lanes(&[], &wrong);
+        assert_eq!(own.heat, 7.0);
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub trait GhostField: Sized {
     /// The value of the first lanes.
     fn read_lanes(lanes: &[u32], quantization: u32) -> Self;
 
+    /// Takes from `lanes` those that `wrong` marks; the others keep their exact value. A value that makes sense only as a whole, such as a
+    /// rotation or a wide integer, is taken whole if any lane is wrong.
+    fn correct_lanes(&mut self, lanes: &[u32], wrong: &[bool], quantization: u32) {
+        if wrong.contains(&true) {
+            *self = Self::read_lanes(lanes, quantization);
+        }
+    }
+
     /// The value `factor` of the way from `from` to `to`: 0 or less (or NaN) is exactly `from`, 1 exactly `to`, more
     /// is extrapolated. What can't be blended, such as an integer or a float that is not finite, is held at `from`
     /// until `to` is reached.
@@ -172,6 +180,10 @@ impl GhostField for Vec2 {
         Self::new(read_float(lanes, 0, quantization), read_float(lanes, 1, quantization))
     }
 
+    fn correct_lanes(&mut self, lanes: &[u32], wrong: &[bool], quantization: u32) {
+        correct_floats([&mut self.x, &mut self.y], lanes, wrong, quantization);
+    }
+
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
         let (from, to) = (Self::read_lanes(from, quantization), Self::read_lanes(to, quantization));
         Self::new(lerp(from.x, to.x, factor), lerp(from.y, to.y, factor))
@@ -197,6 +209,10 @@ impl GhostField for Vec3 {
             read_float(lanes, 1, quantization),
             read_float(lanes, 2, quantization),
         )
+    }
+
+    fn correct_lanes(&mut self, lanes: &[u32], wrong: &[bool], quantization: u32) {
+        correct_floats([&mut self.x, &mut self.y, &mut self.z], lanes, wrong, quantization);
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
@@ -251,6 +267,14 @@ fn write_floats<const N: usize>(values: [f32; N], quantization: u32, lanes: &mut
 fn read_float(lanes: &[u32], index: usize, quantization: u32) -> f32 {
     let lane = lane(lanes, index);
     if quantization == 0 { f32::from_bits(lane) } else { dequantise(lane.cast_signed(), quantization) }
+}
+
+fn correct_floats<const N: usize>(values: [&mut f32; N], lanes: &[u32], wrong: &[bool], quantization: u32) {
+    for (index, (value, &wrong)) in values.into_iter().zip(wrong).enumerate() {
+        if wrong {
+            *value = read_float(lanes, index, quantization);
+        }
+    }
 }
 
 fn lerp(from: f32, to: f32, factor: f32) -> f32 {

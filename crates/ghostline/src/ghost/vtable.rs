@@ -8,6 +8,7 @@ use ghostline_wire::ComponentSchema;
 use super::columns::{Column, ColumnCollector};
 use super::component::GhostComponent;
 use crate::command::{self, InputComponentData};
+use crate::prediction::{StateColumn, ghost_column};
 
 /// The operations on one replicated component.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub(crate) struct ComponentVtable {
     /// Identity of the component type, to share one column among ghost types.
     pub type_id: std::any::TypeId,
     pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
+    /// The component's exact values over time, for prediction.
+    pub new_history: fn(&mut World) -> Box<dyn StateColumn>,
     /// Inserts the default value if the entity lacks the component.
     pub insert_default: fn(&mut EntityWorldMut<'_>),
     /// Takes the ghost fields from a row, touching the component only if its value differs.
@@ -32,6 +35,7 @@ impl ComponentVtable {
             lanes: C::LANES,
             type_id: std::any::TypeId::of::<C>(),
             new_column: |world| Box::new(Column::<C>::new(world)),
+            new_history: ghost_column::<C>,
             insert_default: |entity| {
                 if !entity.contains::<C>() {
                     entity.insert(C::default());

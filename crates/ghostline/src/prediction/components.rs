@@ -1,14 +1,16 @@
-//! What marks a ghost as predicted, and what keeps it out of ticks that it does not simulate.
+//! What marks a ghost as predicted, what keeps it out of ticks that it does not simulate, and the condition for what happens once.
 
-use bevy_ecs::prelude::{Component, Without};
+use bevy_ecs::prelude::{Component, Res, Without};
 use ghostline_wire::NetworkTick;
+
+use crate::time::NetworkTime;
 
 /// On predicted ghosts of clients, and on every ghost of a server.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PredictedGhost {
-    /// Client: the snapshot tick that this ghost was last restored from. `None` on a server.
+    /// Client: the newest tick of which this ghost's prediction was compared with the server. `None` on a server.
     pub applied_tick: Option<NetworkTick>,
-    /// Client: the tick whose state it has at the start of this frame's prediction. `None` on a server.
+    /// Client: the tick whose state it had at the start of this frame's prediction. `None` on a server.
     pub prediction_start_tick: Option<NetworkTick>,
 }
 
@@ -19,8 +21,8 @@ impl PredictedGhost {
     }
 }
 
-/// This entity does not simulate now. On clients interpolated ghosts always have it, predicted ones while ticks are simulated that they have state
-/// of already. Nobody has it on a server or in a local world.
+/// This entity does not simulate now. On clients interpolated ghosts always have it, predicted ones while ticks are simulated that they
+/// have state of already. Nobody has it on a server or in a local world.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[component(storage = "SparseSet")]
 pub struct Frozen;
@@ -38,3 +40,18 @@ pub struct Frozen;
 /// }
 /// ```
 pub type Simulate = Without<Frozen>;
+
+/// Run condition for effects that must happen once per tick, however often the tick is simulated: sounds, sparks, spawns. True on a
+/// client in full ticks that it predicts for the first time, and on a server always.
+///
+/// ```
+/// # use ghostline::prelude::*;
+/// # use bevy_app::App;
+/// # use bevy_ecs::prelude::*;
+/// # fn play_shot_sounds() {}
+/// # let mut app = App::new();
+/// app.add_systems(PredictedSimulation, play_shot_sounds.run_if(first_time_predicted));
+/// ```
+pub fn first_time_predicted(time: Res<NetworkTime>) -> bool {
+    time.is_first_time_fully_predicting_tick()
+}

@@ -1,22 +1,105 @@
 //! Prediction: the game's rules run ahead of the server on clients, once per tick on the server, and offline in local worlds.
-//! Clients start from the newest state that the server sent, and simulate the ticks since again.
+//! On a client `rollback` compares what arrived with what was predicted (`compare`, `history`) and decides where each ghost starts;
+//! `run_loop` simulates from there to the present, `step` by step.
 
-mod client;
+mod compare;
 mod components;
+mod history;
+mod rollback;
+mod run_loop;
+mod settings;
+mod state;
 mod step;
+mod switching;
+mod tracks;
 
-use bevy_ecs::prelude::World;
+use bevy_ecs::prelude::{Entity, Resource, World};
+use ghostline_wire::NetworkTick;
+use std::any::TypeId;
+use std::ops::Range;
 
+use crate::ghost::GhostRegistry;
+use crate::stats::{FieldPredictionError, PredictionStats, RollbackCause};
 use crate::world::{WorldKind, kind_of};
+use compare::RowRules;
+use history::PredictedStates;
+use tracks::Tracks;
 
-pub(crate) use client::{PredictionState, restore};
-pub use components::{Frozen, PredictedGhost, Simulate};
+pub use components::{Frozen, PredictedGhost, Simulate, first_time_predicted};
+pub use history::PREDICTION_HISTORY_TICKS;
+pub(crate) use history::{StateColumn, ghost_column};
+pub use settings::{PredictionSettings, RollbackMode, RollbackScope};
+pub use state::PredictionAppExt;
+pub(crate) use switching::follow_owners;
 
 /// The prediction step of a pass.
 pub fn run(world: &mut World) {
     match kind_of(world) {
-        WorldKind::Client => client::run(world),
+        WorldKind::Client => run_loop::run(world),
         WorldKind::Server | WorldKind::Local => step::run_authoritative(world),
         WorldKind::ThinClient => {}
     }
+}
+
+/// A ghost type as prediction sees it.
+struct PredictedType {
+    rules: RowRules,
+    /// The column of each component, with its lanes in a row.
+    columns: Vec<(usize, Range<usize>)>,
+    /// Where its components and fields begin in the statistics.
+    first_cause: usize,
+    first_error: usize,
+}
+
+/// Everything that a client world's prediction remembers from frame to frame.
+#[derive(Resource, Default)]
+pub(crate) struct Prediction {
+    tracks: Tracks,
+    columns: Vec<Box<dyn StateColumn>>,
+    types: Vec<PredictedType>,
+    /// The full tick that the last frame ended at.
+    last_full: Option<NetworkTick>,
+    /// The newest tick that was ever predicted in full.
+    newest_full: Option<NetworkTick>,
+    /// Whether the last frame simulated a part of a tick after it.
+    ended_partial: bool,
+    /// Ghosts that sit out, with the tick whose state they have. Empty outside the loop.
+    frozen: Vec<(NetworkTick, Entity)>,
+    scratch: rollback::Scratch,
+}
+
+/// What a client world needs for prediction, once its ghost types are known.
+pub(crate) fn prepare(world: &mut World) {
+    let mut column_types: Vec<(TypeId, fn(&mut World) -> Box<dyn StateColumn>)> = Vec::new();
+    let mut stats = PredictionStats::default();
+    let mut types = Vec::new();
+    for ty in &world.get_resource_or_init::<GhostRegistry>().types {
+        let (first_cause, first_error) = (stats.causes.len(), stats.errors.len());
+        let mut columns = Vec::with_capacity(ty.components.len());
+        for (vtable, lanes) in &ty.components {
+            let known = column_types.iter().position(|(id, _)| *id == vtable.type_id);
+            let column = known.unwrap_or_else(|| {
+                column_types.push((vtable.type_id, vtable.new_history));
+                column_types.len() - 1
+            });
+            columns.push((column, lanes.clone()));
+        }
+        for schema in &ty.schema.components {
+            stats.causes.push(RollbackCause::new(&ty.schema.name, &schema.name));
+            let fields = schema.fields.iter();
+            stats
+                .errors
+                .extend(fields.map(|field| FieldPredictionError::new(&ty.schema.name, &schema.name, &field.name)));
+        }
+        types.push(PredictedType { rules: RowRules::new(&ty.schema.components), columns, first_cause, first_error });
+    }
+    for (id, new_column) in world.remove_resource::<PredictedStates>().unwrap_or_default().columns {
+        if !column_types.iter().any(|(known, _)| *known == id) {
+            column_types.push((id, new_column));
+        }
+    }
+    let columns = column_types.into_iter().map(|(_, new_column)| new_column(world)).collect();
+    world.insert_resource(Prediction { columns, types, ..Prediction::default() });
+    world.insert_resource(stats);
+    world.init_resource::<PredictionSettings>();
 }

@@ -38,7 +38,9 @@ fn run_sub_steps(world: &mut World, batch: u32, step: StepTime, is_full: bool) {
     let rate = resolved_rate(world);
     let ratio = u32::try_from(rate.predicted_fixed_step_simulation_tick_ratio).unwrap_or(1).max(1);
     let sub_step = rate.fixed_step();
-    let count = if is_full { batch * ratio } else { (step.delta.as_secs_f64() / sub_step.seconds(1)) as u32 };
+    // Half a tick is two quarters, also when its length was cut to a whole nanosecond.
+    let fitting = (step.delta.as_secs_f64() + 1e-8) / sub_step.seconds(1);
+    let count = if is_full { batch * ratio } else { fitting as u32 };
     let start = step.elapsed.saturating_sub(step.delta);
     for index in 1..=count {
         let elapsed: Duration = start + sub_step.duration(index);

@@ -11,11 +11,13 @@ use crate::interpolation::{SampleTime, sample};
 use crate::prediction;
 use crate::time::{ClientTickRate, NetworkTime};
 
-/// Interpolated ghosts show their point in time; predicted ones get the newest row to start from.
+/// Interpolated ghosts show their point in time. What predicted ones make of their rows is decided in the prediction step; here a ghost
+/// becomes one or the other, when its owner has changed.
 pub fn apply(world: &mut World) {
     let time = world.resource::<NetworkTime>();
     let Some(tick) = time.interpolation_tick else { return };
     let at = SampleTime { tick, fraction: time.interpolation_tick_fraction };
+    prediction::follow_owners(world);
     let max_extrapolation = world.resource::<ClientTickRate>().max_extrapolation_time_sim_ticks;
     world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
         world.resource_scope(|world, registry: Mut<GhostRegistry>| {
@@ -35,7 +37,6 @@ pub fn apply(world: &mut World) {
             }
         });
     });
-    prediction::restore(world);
 }
 
 fn show_interpolated(

@@ -23,7 +23,7 @@ use crate::world::WorldKind;
 
 pub(crate) use acks::acknowledge;
 pub use apply::apply;
-pub(crate) use client::ClientSnapshots;
+pub(crate) use client::{ClientSnapshots, HeldGhost};
 pub use client::{DECODE_ERROR_WINDOW, GhostCount, MAX_DECODE_ERRORS};
 pub(crate) use history::{Coverage, RowHistory};
 pub use inspect::{GhostRow, newest_rows, row_memory_bytes, visit_newest_rows};
@@ -46,7 +46,7 @@ pub(crate) fn prepare(world: &mut World, kind: WorldKind) {
             world.init_resource::<GhostCount>();
             world.init_resource::<receive::LeftEpoch>();
             world.init_resource::<crate::command::CommandSender>();
-            world.init_resource::<crate::prediction::PredictionState>();
+            crate::prediction::prepare(world);
             let decoder = receive::SnapshotDecoder::for_world(world);
             world.insert_resource(decoder);
         }

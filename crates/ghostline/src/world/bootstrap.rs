@@ -3,10 +3,12 @@
 
 use bevy_app::{AppExit, Plugin};
 use bevy_ecs::prelude::World;
+use ghostline_wire::NetworkTick;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::frame;
 use super::kind::WorldKind;
 use super::worlds::{
     DriverConstructor, InProcessDrivers, PlayType, WorldError, WorldOrder, Worlds, any_address, loopback_address,
@@ -37,6 +39,7 @@ pub struct ClientServerBootstrap {
     default_listen_address: IpAddr,
     tick_rate: Option<ClientServerTickRate>,
     client_tick_rate: Option<ClientTickRate>,
+    start_tick: Option<NetworkTick>,
 }
 
 /// At most so many thin clients are made by the bootstrap.
@@ -58,6 +61,7 @@ impl ClientServerBootstrap {
             default_listen_address: any_address(0).ip(),
             tick_rate: None,
             client_tick_rate: None,
+            start_tick: None,
         }
     }
 
@@ -127,6 +131,13 @@ impl ClientServerBootstrap {
         self
     }
 
+    /// The tick that a server world has when it is made; the first that it simulates is the next. For a session that goes on, and for
+    /// tests of what happens far from zero. Default 0.
+    pub fn start_tick(mut self, tick: NetworkTick) -> Self {
+        self.start_tick = Some(tick);
+        self
+    }
+
     /// Everything that is wrong with the settings.
     pub fn validate(&self) -> Vec<String> {
         let mut errors = Vec::new();
@@ -179,6 +190,9 @@ impl ClientServerBootstrap {
         }
         if let Some(rate) = self.client_tick_rate.clone().filter(|_| kind.is_client()) {
             world.insert_resource(rate);
+        }
+        if let Some(tick) = self.start_tick.filter(|_| kind == WorldKind::Server) {
+            frame::start_at(world, tick);
         }
     }
 }

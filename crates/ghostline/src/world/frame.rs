@@ -7,6 +7,7 @@ use bevy_ecs::prelude::{Resource, World};
 use bevy_ecs::schedule::{ScheduleLabel, Schedules};
 use bevy_time::Time;
 use ghostline_transport::DriverStore;
+use ghostline_wire::NetworkTick;
 use std::time::Duration;
 
 use super::kind::WorldKind;
@@ -104,6 +105,11 @@ pub(super) fn prepare(
         }
         WorldKind::Local => {}
     }
+}
+
+/// Makes the loop of a new server world go on from `tick`.
+pub(super) fn start_at(world: &mut World, tick: NetworkTick) {
+    world.insert_resource(FixedLoop { ticks: ServerLoop::starting_at(tick, Duration::ZERO), ..FixedLoop::default() });
 }
 
 /// What is settled when the game's plugins are finished: the collections are frozen, and with them the protocol version.
@@ -254,8 +260,9 @@ pub(crate) fn resolved_rate(world: &World) -> ClientServerTickRate {
 /// Makes Bevy's `Time` show this step, so that ordinary systems are right. Prediction goes back in time, so it is made anew.
 pub(crate) fn mirror_time(world: &mut World, step: StepTime) {
     let mut time = Time::<()>::default();
+    // A world that is younger than the ticks it catches up with still gives each its whole length.
     time.advance_to(step.elapsed.saturating_sub(step.delta));
-    time.advance_by(step.delta.min(step.elapsed));
+    time.advance_by(step.delta);
     *world.resource_mut::<Time>() = time;
 }
 

@@ -4,5 +4,7 @@ mod common;
 mod connection;
 mod embedded;
 mod ghosts;
+mod prediction;
+mod race;
 mod readme;
 mod tidy;

@@ -1,0 +1,189 @@
+//! The exact values of everything predicted after each of the last 64 full ticks: one column per component type, one ring of ticks per
+//! column, one place per predicted ghost in it. Written after every full tick, read to restore a ghost and to make the row that is
+//! compared with the server's. Rows are made only when there is something to compare, so keeping exact values is all that a tick costs.
+
+use bevy_ecs::component::Mutable;
+use bevy_ecs::prelude::{Component, Entity, QueryState, Resource, With, Without, World};
+use ghostline_wire::{NetworkTick, QuantiseStats};
+use std::any::TypeId;
+
+use super::components::Frozen;
+use crate::ghost::GhostComponent;
+
+/// So many full ticks are kept, and at most so many are simulated again in a frame.
+pub const PREDICTION_HISTORY_TICKS: usize = 64;
+
+/// The place of a tick in a ring. 64 divides the number of ticks, so this is right across their wrap.
+pub(super) fn place(tick: NetworkTick) -> usize {
+    tick.index() as usize % PREDICTION_HISTORY_TICKS
+}
+
+/// Where the histories keep a predicted ghost. On predicted ghosts of clients.
+#[derive(Component, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PredictionSlot(pub u32);
+
+/// The history of one component type, whatever it is.
+pub(crate) trait StateColumn: Send + Sync {
+    /// Keeps the value of every ghost that simulates now as its state after `tick`.
+    fn record(&mut self, world: &World, tick: NetworkTick);
+    /// Keeps the value of one ghost as its state after `tick`.
+    fn record_one(&mut self, world: &World, entity: Entity, slot: usize, tick: NetworkTick);
+    /// Gives ghosts their value after the tick that is wanted for their slot. A component that was not there then is removed, one that
+    /// is not there now is inserted.
+    fn restore(&mut self, world: &mut World, wanted: &[Option<NetworkTick>]);
+    /// Writes the lanes of a ghost after `tick`. False: it did not have the component then, or this is no ghost component.
+    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]) -> bool;
+    /// Takes the lanes that are marked from the server's row.
+    fn correct(&self, world: &mut World, entity: Entity, lanes: &[u32], wrong: &[bool]);
+    /// Nothing is known of this slot any more.
+    fn forget(&mut self, slot: usize);
+}
+
+/// A value with the tick that it is of; without a tick, the component was not there.
+struct Stamped<C> {
+    tick: Option<NetworkTick>,
+    value: Option<C>,
+}
+
+impl<C> Stamped<C> {
+    const NOTHING: Self = Self { tick: None, value: None };
+
+    fn at(&self, tick: NetworkTick) -> Option<&C> {
+        if self.tick == Some(tick) { self.value.as_ref() } else { None }
+    }
+}
+
+struct LaneOps<C> {
+    write: fn(&C, &mut [u32]),
+    correct: fn(&mut C, &[u32], &[bool]),
+}
+
+struct Column<C: Component<Mutability = Mutable>> {
+    simulating: QueryState<(&'static PredictionSlot, Option<&'static C>), Without<Frozen>>,
+    predicted: QueryState<(Entity, &'static PredictionSlot, Option<&'static mut C>), With<PredictionSlot>>,
+    /// By place of the tick, then by slot. Grows to the highest slot that ever had the component, and keeps its memory and that of the
+    /// values in it.
+    ring: Vec<Vec<Stamped<C>>>,
+    lanes: Option<LaneOps<C>>,
+    to_insert: Vec<(Entity, C)>,
+    to_remove: Vec<Entity>,
+}
+
+/// A column of a component that is replicated.
+pub(crate) fn ghost_column<C: GhostComponent + PartialEq>(world: &mut World) -> Box<dyn StateColumn> {
+    let write = |component: &C, lanes: &mut [u32]| component.write_lanes(lanes, &mut QuantiseStats::default());
+    let lanes = LaneOps { write, correct: C::correct_lanes };
+    Box::new(Column::<C>::new(world, Some(lanes)))
+}
+
+/// A column of a component that is predicted but not sent.
+pub(super) fn state_column<C: Component<Mutability = Mutable> + Clone + PartialEq>(
+    world: &mut World,
+) -> Box<dyn StateColumn> {
+    Box::new(Column::<C>::new(world, None))
+}
+
+impl<C: Component<Mutability = Mutable> + Clone + PartialEq> Column<C> {
+    fn new(world: &mut World, lanes: Option<LaneOps<C>>) -> Self {
+        let mut ring = Vec::with_capacity(PREDICTION_HISTORY_TICKS);
+        ring.resize_with(PREDICTION_HISTORY_TICKS, Vec::new);
+        let (simulating, predicted) = (world.query_filtered(), world.query_filtered());
+        Self { simulating, predicted, ring, lanes, to_insert: Vec::new(), to_remove: Vec::new() }
+    }
+
+    fn known(&self, slot: usize, tick: NetworkTick) -> Option<&C> {
+        self.ring.get(place(tick))?.get(slot)?.at(tick)
+    }
+}
+
+/// Keeps a value in its place, in the memory of the value that it replaces.
+fn keep<C: Clone>(values: &mut Vec<Stamped<C>>, slot: usize, tick: NetworkTick, component: Option<&C>) {
+    let Some(component) = component else {
+        if let Some(stamped) = values.get_mut(slot) {
+            stamped.tick = None;
+        }
+        return;
+    };
+    if values.len() <= slot {
+        values.resize_with(slot + 1, || Stamped::NOTHING);
+    }
+    if let Some(stamped) = values.get_mut(slot) {
+        stamped.tick = Some(tick);
+        match &mut stamped.value {
+            Some(value) => value.clone_from(component),
+            empty => *empty = Some(component.clone()),
+        }
+    }
+}
+
+impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Column<C> {
+    fn record(&mut self, world: &World, tick: NetworkTick) {
+        let Some(values) = self.ring.get_mut(place(tick)) else { return };
+        for (slot, component) in self.simulating.iter(world) {
+            keep(values, slot.0 as usize, tick, component);
+        }
+    }
+
+    fn record_one(&mut self, world: &World, entity: Entity, slot: usize, tick: NetworkTick) {
+        if let Some(values) = self.ring.get_mut(place(tick)) {
+            keep(values, slot, tick, world.get::<C>(entity));
+        }
+    }
+
+    fn restore(&mut self, world: &mut World, wanted: &[Option<NetworkTick>]) {
+        for (entity, slot, component) in self.predicted.iter_mut(world) {
+            let slot = slot.0 as usize;
+            let Some(tick) = wanted.get(slot).copied().flatten() else { continue };
+            let known = self.ring.get(place(tick)).and_then(|values| values.get(slot)?.at(tick));
+            match (known, component) {
+                // Only real changes are to be seen by change detection.
+                (Some(known), Some(mut component)) => {
+                    if *component != *known {
+                        component.clone_from(known);
+                    }
+                }
+                (Some(known), None) => self.to_insert.push((entity, known.clone())),
+                (None, Some(_)) => self.to_remove.push(entity),
+                (None, None) => {}
+            }
+        }
+        for (entity, component) in self.to_insert.drain(..) {
+            if let Ok(mut entity) = world.get_entity_mut(entity) {
+                entity.insert(component);
+            }
+        }
+        for entity in self.to_remove.drain(..) {
+            if let Ok(mut entity) = world.get_entity_mut(entity) {
+                entity.remove::<C>();
+            }
+        }
+    }
+
+    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]) -> bool {
+        let (Some(ops), Some(known)) = (&self.lanes, self.known(slot, tick)) else { return false };
+        (ops.write)(known, lanes);
+        true
+    }
+
+    fn correct(&self, world: &mut World, entity: Entity, lanes: &[u32], wrong: &[bool]) {
+        let Some(ops) = &self.lanes else { return };
+        let Some(mut component) = world.get_mut::<C>(entity) else { return };
+        let mut corrected = component.clone();
+        (ops.correct)(&mut corrected, lanes, wrong);
+        if corrected != *component {
+            *component = corrected;
+        }
+    }
+
+    fn forget(&mut self, slot: usize) {
+        for stamped in self.ring.iter_mut().filter_map(|values| values.get_mut(slot)) {
+            stamped.tick = None;
+        }
+    }
+}
+
+/// The components of a program that are predicted but not sent. A resource of every world that registered one.
+#[derive(Resource, Default)]
+pub(super) struct PredictedStates {
+    pub columns: Vec<(TypeId, fn(&mut World) -> Box<dyn StateColumn>)>,
+}

@@ -1,0 +1,54 @@
+//! A ghost that changes hands: its new owner predicts it from the server's newest state on, its old owner shows it interpolated from then on.
+
+use bevy_ecs::prelude::{Mut, World};
+
+use super::components::{Frozen, PredictedGhost};
+use super::history::PredictionSlot;
+use crate::connection::NetworkId;
+use crate::ghost::{GhostOwnerIsLocal, GhostRegistry, GhostType};
+use crate::snapshot::{ClientSnapshots, HeldGhost, local_network_id};
+
+/// Makes every ghost what its newest row says: the local player's or not, and with that predicted or interpolated.
+pub(crate) fn follow_owners(world: &mut World) {
+    let own = local_network_id(world);
+    world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
+        world.resource_scope(|world, registry: Mut<GhostRegistry>| {
+            for ghost in snapshots.chunks.iter_mut().flatten().flat_map(|chunk| chunk.ghosts.iter_mut().flatten()) {
+                if let Some(ty) = registry.get(ghost.ghost_type) {
+                    follow_owner(world, ty, ghost, own);
+                }
+            }
+        });
+    });
+}
+
+fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: Option<NetworkId>) {
+    let (Some(lane), Some(entity), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else {
+        return;
+    };
+    let is_own = own.is_some() && row.get(lane).map(|&owner| NetworkId(owner)) == own;
+    let predicted = ty.is_predicted(is_own);
+    let Ok(mut entity) = world.get_entity_mut(entity) else { return };
+    if is_own != entity.contains::<GhostOwnerIsLocal>() {
+        if is_own {
+            entity.insert(GhostOwnerIsLocal);
+        } else {
+            entity.remove::<GhostOwnerIsLocal>();
+        }
+    }
+    if predicted == ghost.predicted {
+        return;
+    }
+    if predicted {
+        for (vtable, lanes) in &ty.components {
+            (vtable.read_lanes)(&mut entity, row.get(lanes.clone()).unwrap_or_default());
+        }
+        entity.remove::<Frozen>();
+        entity.insert(PredictedGhost::default());
+    } else {
+        entity.remove::<(PredictedGhost, PredictionSlot)>();
+        entity.insert(Frozen);
+    }
+    ghost.predicted = predicted;
+    ghost.shown = None;
+}

@@ -1,0 +1,374 @@
+//! Prediction: what a client simulates ahead is what the server will say; what was wrong is corrected, what was right is left alone.
+//! The ground on which these tests stand (game, logs, fleets) is in `race.rs`.
+
+use bevy_ecs::prelude::*;
+use bevy_math::Vec3;
+use ghostline::prediction::{Frozen, RollbackMode, RollbackScope};
+use ghostline::prelude::*;
+use ghostline::stats::PredictionStats;
+use ghostline::time::PredictionLoopUpdateMode;
+use ghostline_testkit::{FRAME, LinkProfile};
+use proptest::prelude::*;
+
+use crate::race::*;
+
+/// {0, 60, 200} ms round trip × {0, 5, 33} % loss, and the link of worlds in one process.
+fn profiles() -> Vec<LinkProfile> {
+    let mut profiles = vec![LinkProfile::in_process()];
+    for round_trip_ms in [0, 60, 200] {
+        for every in [0, 20, 3] {
+            let profile = LinkProfile::rtt(round_trip_ms);
+            profiles.push(if every == 0 { profile } else { profile.with_periodic_loss(every) });
+        }
+    }
+    profiles
+}
+
+fn stats(world: &World) -> PredictionStats {
+    world.resource::<PredictionStats>().clone()
+}
+
+#[test]
+fn without_outside_influence_nothing_is_ever_rolled_back() {
+    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+        for profile in profiles() {
+            let mut race = Race::new(RaceOptions { profile, order, ..RaceOptions::default() });
+            race.fleet.ticks(100);
+            race.start_engines();
+            race.fleet.ticks(400);
+            let stats = stats(race.fleet.client(0).world());
+            assert_eq!(
+                (stats.mispredictions, stats.rollbacks, stats.unknown),
+                (0, 0, 0),
+                "{profile:?} {order:?} {stats:?}"
+            );
+            assert!(stats.comparisons > 200, "{profile:?} {order:?} {stats:?}");
+            // Without the tolerance of a quantum each of these would have been a rollback.
+            assert!(stats.forgiven > 20, "{profile:?} {order:?} {stats:?}");
+            assert!(race.compared_ticks(QUANTUM) > 300, "{profile:?} {order:?}");
+        }
+    }
+}
+
+/// A client that is wrong by a metre from now on is right again after so many frames at the latest: a round trip, the slack with which its
+/// commands arrive, and two ticks.
+fn frames_to_correct(profile: LinkProfile) -> usize {
+    let round_trip_ms = profile.up.delay_ms + profile.down.delay_ms;
+    round_trip_ms.div_ceil(16) as usize + 2 + 2
+}
+
+#[test]
+fn a_client_that_is_wrong_is_corrected_within_a_round_trip() {
+    for profile in [LinkProfile::perfect(), LinkProfile::rtt(60), LinkProfile::rtt(200)] {
+        let mut race = Race::started(profile);
+        race.nudge_client(Vec3::Y);
+        race.fleet.ticks(100);
+        let wrong = race.last_wrong_frame(2.0 * QUANTUM).expect("the divergence shows");
+        assert!(wrong <= frames_to_correct(profile), "{profile:?}: wrong until frame {wrong}");
+        let stats = stats(race.fleet.client(0).world());
+        assert_eq!((stats.mispredictions, stats.rollbacks), (1, 1), "{stats:?}");
+        let cause = &stats.causes[stats.last_cause.unwrap()];
+        assert_eq!((cause.ghost_type.as_str(), cause.component.as_str(), cause.count), ("car", "Position", 1));
+        let error = stats.errors.iter().find(|error| error.count > 0).unwrap();
+        assert_eq!((error.field.as_str(), error.count), ("Position.value", 1));
+        assert!(
+            (error.last - 1.0).abs() < 0.01 && error.max == error.last && error.sum == f64::from(error.last),
+            "{error:?}"
+        );
+        assert!(stats.resimulated_ticks > 0);
+    }
+}
+
+#[test]
+fn a_push_by_the_server_reaches_the_client_within_a_round_trip() {
+    for profile in [LinkProfile::perfect(), LinkProfile::rtt(60), LinkProfile::rtt(200)] {
+        let mut race = Race::started(profile);
+        race.server_car::<Position>().value += Vec3::new(0.0, 0.0, -2.0);
+        race.fleet.ticks(100);
+        let wrong = race.last_wrong_frame(2.0 * QUANTUM).unwrap_or(0);
+        assert!(wrong <= frames_to_correct(profile), "{profile:?}: wrong until frame {wrong}");
+        let stats = stats(race.fleet.client(0).world());
+        assert_eq!((stats.mispredictions, stats.rollbacks), (1, 1), "{profile:?} {stats:?}");
+    }
+}
+
+#[test]
+fn a_corrected_ghost_keeps_its_exact_value_in_the_lanes_that_were_right() {
+    let mut race = Race::started(LinkProfile::rtt(60));
+    race.server_car::<Position>().value.y += 1.0;
+    race.fleet.ticks(60);
+    assert_eq!(stats(race.fleet.client(0).world()).mispredictions, 1);
+    race.stop_engines();
+    race.fleet.ticks(30);
+    let now = race.client_car::<Position>(0).value;
+    let rounded = |value: f32| (value * 1000.0).round() / 1000.0;
+    // The server's value is a whole number of quanta at the moment of the correction, its own is not.
+    assert_ne!(now.x, rounded(now.x), "{now}");
+    assert_ne!(now.z, rounded(now.z), "{now}");
+}
+
+#[test]
+fn state_that_is_predicted_but_not_sent_goes_back_with_the_ghost() {
+    let mut race =
+        Race::new(RaceOptions { profile: LinkProfile::rtt(100), with_turbo: true, ..RaceOptions::default() });
+    race.fleet.ticks(100);
+    race.start_engines();
+    race.fleet.ticks(60);
+    for push in 1..=8 {
+        race.server_car::<Position>().value.y += 1.0;
+        race.fleet.ticks(37);
+        let stats = stats(race.fleet.client(0).world());
+        // One for each push: were charge or boost wrong after a rollback, the ghost would be wrong again and again.
+        assert_eq!(stats.mispredictions, push, "{stats:?}");
+    }
+    let boosts = race.fleet.client(0).world().resource::<Boosts>().0;
+    assert!(boosts > 3, "the boost comes and goes: {boosts}");
+    assert!(race.last_wrong_frame(2.0 * QUANTUM).is_some());
+}
+
+#[test]
+fn only_the_ghost_that_was_wrong_is_simulated_again() {
+    for (scope, both) in [(RollbackScope::Ghost, false), (RollbackScope::AllPredicted, true)] {
+        let mut race = Race::new(RaceOptions { profile: LinkProfile::rtt(60), ..RaceOptions::default() });
+        race.fleet.server().world_mut().spawn_ghost::<Ball>(Position::default());
+        race.fleet.ticks(60);
+        race.fleet.client(0).world_mut().insert_resource(PredictionSettings { scope, ..PredictionSettings::default() });
+        race.nudge_client(Vec3::X);
+        let before = race.simulated();
+        race.fleet.ticks(30);
+        let after = race.simulated();
+        let new_ticks = after.first_times - before.first_times;
+        let (cars, balls) = (after.cars - before.cars, after.balls - before.balls);
+        assert!(cars > new_ticks + 3, "{scope:?}: in {new_ticks} ticks the car was simulated {cars} times");
+        assert_eq!(balls, if both { cars } else { new_ticks }, "{scope:?}");
+        assert_eq!(stats(race.fleet.client(0).world()).mispredictions, 1);
+        let world = race.fleet.client(0).world_mut();
+        assert_eq!(world.query::<&Frozen>().iter(world).count(), 0, "nobody is frozen outside the loop");
+    }
+}
+
+#[test]
+fn rolling_back_always_costs_time_and_changes_nothing() {
+    let mut race = Race::new(RaceOptions { profile: LinkProfile::rtt(60), ..RaceOptions::default() });
+    race.fleet.ticks(100);
+    race.fleet.client(0).world_mut().resource_mut::<PredictionSettings>().rollback = RollbackMode::Always;
+    race.start_engines();
+    race.fleet.ticks(200);
+    let stats = stats(race.fleet.client(0).world());
+    assert_eq!(stats.mispredictions, 0);
+    assert!(stats.rollbacks > 190 && stats.resimulated_ticks > 3 * 190, "{stats:?}");
+    assert!(race.compared_ticks(QUANTUM) > 150);
+}
+
+#[test]
+fn ticks_are_simulated_for_the_first_time_once_and_flags_mark_the_ends_of_the_loop() {
+    let mut race = Race::started(LinkProfile::rtt(60));
+    for frame in 0..120_u32 {
+        if frame % 40 == 20 {
+            race.nudge_client(Vec3::X);
+        }
+        race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+        race.fleet.tick_by(FRAME.mul_f64([0.4, 1.0, 0.7, 2.3][frame as usize % 4]));
+        let world = race.fleet.client(0).world();
+        let (steps, time) = (&world.resource::<Steps>().0, world.resource::<NetworkTime>());
+        assert!(!time.is_in_prediction_loop() && !time.is_final_prediction_tick() && time.predicted_tick_index == 0);
+        for (index, step) in steps.iter().enumerate() {
+            let is_last = index + 1 == steps.len();
+            assert!(step.is_in_prediction_loop());
+            assert_eq!(step.predicted_tick_index as usize, index + 1);
+            assert_eq!(step.num_predicted_ticks_expected as usize, steps.len());
+            assert_eq!(step.is_first_prediction_tick(), index == 0);
+            assert_eq!(step.is_final_prediction_tick(), is_last);
+            assert_eq!(step.is_partial_tick(), is_last && time.is_partial_tick());
+            assert_eq!(
+                step.is_final_full_prediction_tick(),
+                !step.is_partial_tick() && step.server_tick == time.last_full_server_tick()
+            );
+            assert!(!(step.is_partial_tick() && step.is_first_time_fully_predicting_tick()));
+            assert_eq!(step.simulation_step_batch_size, 1);
+        }
+        if let Some(last) = steps.last() {
+            assert_eq!((last.server_tick, last.server_tick_fraction), (time.server_tick, time.server_tick_fraction));
+        }
+    }
+    let world = race.fleet.client(0).world();
+    let first_times = &world.resource::<FirstTimes>().0;
+    assert!(first_times.len() > 100 && first_times.windows(2).all(|pair| pair[1] == pair[0].next()), "{first_times:?}");
+    assert!(stats(world).resimulated_ticks > 5);
+}
+
+#[test]
+fn the_server_sets_every_prediction_flag() {
+    let mut race = Race::started(LinkProfile::perfect());
+    race.fleet.server().world_mut().resource_mut::<Steps>().0.clear();
+    race.fleet.ticks(10);
+    let steps = &race.fleet.server().world().resource::<Steps>().0;
+    assert_eq!(steps.len(), 10);
+    for step in steps {
+        assert!(step.is_in_prediction_loop() && step.is_first_prediction_tick() && step.is_final_prediction_tick());
+        assert!(step.is_final_full_prediction_tick() && step.is_first_time_fully_predicting_tick());
+    }
+}
+
+#[test]
+fn merged_steps_never_reach_across_a_change_of_input() {
+    let rate = ClientTickRate { max_prediction_step_batch_size_repeated_tick: 4, ..ClientTickRate::default() };
+    let mut race =
+        Race::new(RaceOptions { profile: LinkProfile::rtt(200), client_tick_rate: rate, ..RaceOptions::default() });
+    race.fleet.ticks(100);
+    race.start_engines();
+    race.fleet.ticks(60);
+    let mut longest = 0;
+    for _ in 0..6 {
+        race.nudge_client(Vec3::Y);
+        for _ in 0..23 {
+            race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+            race.fleet.tick();
+            let steps = race.fleet.client(0).world().resource::<Steps>().0.clone();
+            for step in &steps {
+                let (end, length) = (step.server_tick.unwrap(), step.simulation_step_batch_size);
+                longest = longest.max(length);
+                assert!(length <= 4);
+                let commands = race.client_car::<CommandBuffer<Wheel>>(0).clone();
+                for merged in 1..length {
+                    let input = |tick| commands.get_at_tick(tick).map(|(_, wheel)| *wheel);
+                    assert_eq!(input(end), input(end.sub(merged)), "a step of {length} ending at {end}");
+                }
+            }
+            if let Some(step) = steps.first() {
+                let ticks: u32 = steps.iter().map(|step| step.simulation_step_batch_size).sum();
+                assert_eq!(step.num_predicted_ticks_expected, ticks);
+            }
+        }
+    }
+    assert!(longest > 1, "some ticks are merged");
+}
+
+#[test]
+fn the_loop_runs_without_predicted_ghosts_only_if_asked_to() {
+    for (mode, runs) in
+        [(PredictionLoopUpdateMode::RequirePredictedGhost, false), (PredictionLoopUpdateMode::AlwaysRun, true)]
+    {
+        let rate = ClientTickRate { prediction_loop_update_mode: mode, ..ClientTickRate::default() };
+        let mut race = Race::new(RaceOptions { client_tick_rate: rate, without_cars: true, ..RaceOptions::default() });
+        race.fleet.ticks(40);
+        race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+        race.fleet.ticks(20);
+        let steps = &race.fleet.client(0).world().resource::<Steps>().0;
+        let full_ticks = steps.iter().filter(|step| !step.is_partial_tick()).count();
+        assert!(if runs { (18..=22).contains(&full_ticks) } else { full_ticks == 0 }, "{mode:?}: {full_ticks}");
+    }
+}
+
+#[test]
+fn a_ghost_that_changes_hands_is_predicted_by_its_new_owner() {
+    let mut race = Race::new(RaceOptions { clients: 2, profile: LinkProfile::rtt(60), ..RaceOptions::default() });
+    race.fleet.ticks(60);
+    race.start_engines();
+    race.fleet.ticks(30);
+    for new_owner in [1, 0] {
+        let id = race.fleet.client(new_owner).network_id().unwrap();
+        race.server_car::<GhostOwner>().0 = id;
+        race.fleet.ticks(40);
+        for client in 0..2 {
+            let is_owner = client == new_owner;
+            let car = race.client_cars(client)[0];
+            let car = race.fleet.client(client).world().entity(car);
+            assert_eq!(car.contains::<PredictedGhost>(), is_owner);
+            assert_eq!(car.contains::<GhostOwnerIsLocal>(), is_owner);
+            assert_eq!(car.contains::<Frozen>(), !is_owner);
+        }
+        let before = stats(race.fleet.client(new_owner).world()).mispredictions;
+        race.fleet.ticks(60);
+        assert_eq!(stats(race.fleet.client(new_owner).world()).mispredictions, before, "the new owner is right");
+    }
+}
+
+// PRED-01
+#[test]
+fn prediction_and_server_agree_from_any_starting_tick() {
+    for start in [0x0022_9321, 100, 0x7FFF_011F, 0x7FFF_FF00, 0x7FFF_FFF0, 0x7FFF_F1F0, 0x7FFF_FF80] {
+        let start_tick = Some(NetworkTick::new(start));
+        let mut race = Race::new(RaceOptions { start_tick, profile: LinkProfile::rtt(60), ..RaceOptions::default() });
+        race.fleet.ticks(40);
+        race.start_engines();
+        race.fleet.ticks(256);
+        let end = race.fleet.server().server_tick().unwrap();
+        assert!(end.ticks_since(NetworkTick::new(start)) > 290, "{start:#x}");
+        let stats = stats(race.fleet.client(0).world());
+        assert_eq!((stats.mispredictions, stats.rollbacks), (0, 0), "{start:#x} {stats:?}");
+        assert!(race.compared_ticks(QUANTUM) > 200, "{start:#x}");
+    }
+}
+
+// PRED-02
+#[test]
+fn partial_ticks_start_from_the_last_full_one() {
+    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+        let mut race = Race::new(RaceOptions { order, with_ball: true, ..RaceOptions::default() });
+        race.fleet.ticks(40);
+        race.set_ball_speed(1.0);
+        race.fleet.ticks(20);
+        let (mut client_before, mut server_before) = (f32::MIN, f32::MIN);
+        for _ in 0..64 {
+            race.fleet.tick_by(FRAME / 4);
+            let (client, server) = (race.ball(true), race.ball(false));
+            assert!(client > client_before, "{order:?}: {client} after {client_before}");
+            assert!(server >= server_before);
+            (client_before, server_before) = (client, server);
+        }
+        race.set_ball_speed(0.0);
+        race.fleet.ticks(16);
+        assert!((race.ball(true) - race.ball(false)).abs() < 0.01);
+    }
+}
+
+// PRED-08
+#[test]
+fn in_one_process_every_command_arrives_for_the_tick_that_comes() {
+    let options = RaceOptions { profile: LinkProfile::in_process(), ..RaceOptions::default() };
+    let mut race = Race::new(options);
+    race.fleet.ticks(20);
+    for _ in 0..2048 {
+        race.fleet.tick();
+        let tick = race.fleet.server().server_tick().unwrap();
+        let world = race.fleet.server().world_mut();
+        let ack = world.query::<&ghostline::connection::NetworkSnapshotAck>().single(world).unwrap().clone();
+        assert_eq!(ack.most_recent_full_command_tick, Some(tick));
+        let snapshot = ack.last_received_snapshot_by_remote.unwrap();
+        assert!(!snapshot.is_newer_than(tick));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    // Random inputs, random frame lengths, partial ticks.
+    #[test]
+    fn whatever_happens_the_client_ends_where_the_server_is(
+        seed in any::<u64>(),
+        frames in prop::collection::vec(0.15_f64..2.2, 60..160),
+        round_trip_ms in 0_u32..120,
+        pushes in prop::collection::vec((0_usize..160, -1.0_f32..1.0), 0..4),
+    ) {
+        let mut race = Race::new(RaceOptions {
+            profile: LinkProfile::rtt(round_trip_ms).with_loss_percent(10.0),
+            seed: seed | 1,
+            with_turbo: true,
+            ..RaceOptions::default()
+        });
+        race.fleet.ticks(60);
+        race.start_engines();
+        for (index, length) in frames.iter().enumerate() {
+            for (_, by) in pushes.iter().filter(|(at, _)| *at == index) {
+                race.nudge_client(Vec3::X * *by);
+                race.server_car::<Position>().value.z -= by;
+            }
+            race.fleet.tick_by(FRAME.mul_f64(*length));
+        }
+        race.stop_engines();
+        race.fleet.ticks(60);
+        let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
+        prop_assert!((client - server).abs().max_element() <= 1.01 * QUANTUM, "{client} {server}");
+    }
+}
