@@ -82,8 +82,8 @@ pub mod __macro;
 // Each derive has the name of the trait that it implements, as with serde.
 pub use command::{CommandData, InputComponentData, InputEvent, InputField};
 pub use ghost::{GhostComponent, GhostField};
-pub use ghostline_macros::{CommandData, GhostComponent, InputComponentData, RpcCommand};
-pub use rpc::{FixedString, RpcCommand, RpcField};
+pub use ghostline_macros::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};
+pub use rpc::{ApprovalRpcCommand, FixedString, RpcCommand, RpcField};
 
 /// The README's blocks, compiled as documentation tests.
 #[cfg(doctest)]

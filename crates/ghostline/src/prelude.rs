@@ -2,15 +2,17 @@
 
 pub use crate::command::{CommandAppExt, CommandBuffer, InputEvent};
 pub use crate::connection::{
-    CommandTarget, ConnectionEvents, ConnectionStatus, ConnectionWorldExt, DisconnectReason, InGameAppExt,
+    CommandTarget, ConnectionApproved, ConnectionChanged, ConnectionEvents, ConnectionState, ConnectionStatus,
+    ConnectionUniqueId, ConnectionWorldExt, DisconnectReason, DisconnectText, InGameAppExt, LinkedEntityGroup,
     LocalConnection, NetworkId, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
-    NetworkStreamRequestDisconnect,
+    NetworkStreamIsReconnected, NetworkStreamRequestConnect, NetworkStreamRequestDisconnect,
+    NetworkStreamRequestListen, NetworkStreamRequestListenResult,
 };
 pub use crate::ghost::{
     AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
 };
 pub use crate::prediction::{PredictedGhost, PredictionAppExt, PredictionSettings, Simulate, first_time_predicted};
-pub use crate::rpc::{ReceiveRpcCommandRequest, RpcAppExt, SendRpcCommandRequest};
+pub use crate::rpc::{GhostRef, ReceiveRpcCommandRequest, RpcAppExt, RpcSender, SendRpcCommandRequest};
 pub use crate::schedule::{
     AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,
     PredictedFixedStepSimulation, PredictedSimulation, Presentation, Simulation,
@@ -22,4 +24,4 @@ pub use crate::world::{
     AddSystemsIn, ClientServerBootstrap, PlayType, WorldFlags, WorldKind, WorldOrder, Worlds, is_client, is_server,
     is_thin_client,
 };
-pub use crate::{CommandData, GhostComponent, InputComponentData, RpcCommand};
+pub use crate::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};

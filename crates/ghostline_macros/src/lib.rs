@@ -134,7 +134,7 @@ pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
 ///
 /// Every field is sent, in the order written; a struct without fields is a message that says all by its type. The
 /// struct must also be `Component`. Fields may be `bool`, integers, `f32`, `f64`, `Vec2`, `Vec3`, `Quat`,
-/// `NetworkTick`, `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
+/// `NetworkTick`, `GhostRef`, `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
 /// `#[rpc(name = "…")]` on the struct replaces the name by which both sides know it.
 ///
 /// # Errors
@@ -163,6 +163,32 @@ pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
 pub fn derive_rpc_command(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     finish(rpc_command::derive(&input))
+}
+
+/// Derives `ghostline::ApprovalRpcCommand`, and `ghostline::RpcCommand` with it: a message that may be sent before the
+/// connection is approved, such as a password or a ticket.
+///
+/// Everything else is as with [`RpcCommand`](macro@RpcCommand). Register it with `register_approval_rpc`.
+///
+/// # Errors
+///
+/// Does not compile on enums, unions, generic structs, and unknown keys.
+///
+/// # Examples
+///
+/// ```
+/// use bevy_ecs::component::Component;
+/// use ghostline::{ApprovalRpcCommand, FixedString};
+///
+/// #[derive(Component, ApprovalRpcCommand)]
+/// struct Password {
+///     text: FixedString<64>,
+/// }
+/// ```
+#[proc_macro_derive(ApprovalRpcCommand, attributes(rpc))]
+pub fn derive_approval_rpc_command(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    finish(rpc_command::derive_approval(&input))
 }
 
 fn finish(result: syn::Result<proc_macro2::TokenStream>) -> TokenStream {

@@ -8,6 +8,18 @@ use syn::{DeriveInput, Result};
 use crate::attributes::{no_rpc_options, type_name};
 use crate::structure::{Structure, all};
 
+/// The same, and the mark that it may be sent before approval.
+pub(crate) fn derive_approval(input: &DeriveInput) -> Result<TokenStream> {
+    let rpc = derive(input)?;
+    let ident = &input.ident;
+    Ok(quote_spanned! {Span::mixed_site()=>
+        #rpc
+
+        #[automatically_derived]
+        impl ::ghostline::ApprovalRpcCommand for #ident {}
+    })
+}
+
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let structure = Structure::of(input, "RpcCommand")?;
     let ident = structure.ident;
@@ -26,6 +38,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let decodes = structure.fields.iter().map(|field| {
         let (ty, member) = (field.ty, &field.member);
         quote_spanned!(field.site()=> #member: <#ty as ::ghostline::RpcField>::decode(input)?)
+    });
+    let maps = structure.fields.iter().map(|field| {
+        let (ty, member) = (field.ty, &field.member);
+        quote_spanned!(field.site()=> <#ty as ::ghostline::RpcField>::map_ghosts(&mut self.#member, mapping);)
     });
     Ok(quote_spanned! {Span::mixed_site()=>
         #[automatically_derived]
@@ -49,6 +65,11 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             ) -> ::core::result::Result<Self, ::ghostline::__macro::DecodeError> {
                 let _ = &input;
                 ::core::result::Result::Ok(Self { #(#decodes),* })
+            }
+
+            fn map_ghosts(&mut self, mapping: &::ghostline::__macro::GhostMapping<'_>) {
+                let _ = &mapping;
+                #(#maps)*
             }
         }
     })

@@ -3,8 +3,8 @@
 use bevy_app::Plugin;
 use bevy_ecs::prelude::{Entity, With, World};
 use ghostline::connection::{
-    ConnectionEvents, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId, NetworkStreamConnection,
-    NetworkStreamInGame,
+    ConnectionEvents, ConnectionSecrets, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId,
+    NetworkStreamConnection, NetworkStreamInGame,
 };
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
 use ghostline::transport::{DriverSettings, InProcessNetwork, LinkProfile};
@@ -261,8 +261,11 @@ impl Fleet {
         let place = self.worlds.len();
         let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
         let id = WorldId(place as u64);
-        let world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, clock)
+        let mut world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, clock)
             .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"));
+        if kind == WorldKind::Server {
+            world.world_mut().insert_resource(ConnectionSecrets::seeded(self.seed));
+        }
         self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), driver_number: place as u64 });
         place
     }

@@ -9,10 +9,16 @@ use crate::error::DecodeError;
 pub mod internal_rpc {
     /// [`ProtocolVersion`](crate::ProtocolVersion), both ways, first of all.
     pub const PROTOCOL_VERSION: u16 = 0;
-    /// The server asks for the game's approval RPC; no payload.
+    /// [`ApprovalRequest`](crate::ApprovalRequest), from the server.
     pub const REQUEST_APPROVAL: u16 = 1;
     /// [`ConnectionApproved`](crate::ConnectionApproved), from the server.
     pub const CONNECTION_APPROVED: u16 = 2;
+    /// [`ProtocolDetails`](crate::ProtocolDetails), both ways, when the versions differ.
+    pub const PROTOCOL_DETAILS: u16 = 3;
+    /// [`ResumeClaim`](crate::ResumeClaim), from a client that comes back.
+    pub const RESUME: u16 = 4;
+    /// [`SessionIdentity`](crate::SessionIdentity), from the server, before it lets a client in.
+    pub const IDENTITY: u16 = 5;
     /// The first number of a game's own RPC.
     pub const FIRST_GAME_RPC: u16 = 16;
 }

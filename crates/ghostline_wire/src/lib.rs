@@ -31,6 +31,7 @@ mod quantise;
 mod row;
 mod rpc;
 mod schema;
+mod session;
 mod snapshot;
 mod tick;
 
@@ -55,6 +56,7 @@ pub use rpc::{FrameIter, FrameTooLarge, RpcFrame, begin_packet, frames, push_fra
 pub use schema::{
     ComponentSchema, FieldKind, FieldSchema, GhostSchema, LaneCodec, RowLayout, Smoothing, collection_hash, fnv1a64,
 };
+pub use session::{ApprovalRequest, ProtocolDetails, ResumeClaim, SessionIdentity};
 pub use snapshot::{
     ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotHeader, read_despawns,
     read_ghost_body, read_prefabs, write_despawns, write_ghost_body, write_prefabs,

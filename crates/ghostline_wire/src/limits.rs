@@ -47,3 +47,9 @@ pub const MAX_BASELINE_SENDS: u32 = 48;
 
 /// Rows of one ghost that a client keeps at least, to have the baselines that a server names.
 pub const CLIENT_ROW_HISTORY: usize = 64;
+
+/// Lines of one RPC that says what a side registered; all of them at their longest still fit the payload of an RPC.
+pub const MAX_PROTOCOL_LINES_PER_RPC: u32 = 31;
+
+/// One line of it, in bytes of UTF-8: what a `u8` can count.
+pub const MAX_PROTOCOL_LINE_BYTES: usize = 255;

@@ -38,8 +38,36 @@ pub struct NetworkStreamConnection {
     pub state: ConnectionStatus,
     /// Whether the other side's protocol version was received and found equal.
     pub protocol_version_received: bool,
-    /// A state that was entered outside the receive step; the next receive step raises its event.
-    pub(crate) event_pending: bool,
+    /// States that were entered outside the receive step, one bit each; the next receive step raises their events.
+    deferred_events: u8,
+    /// When the transport was connected: handshake and approval are timed from there.
+    pub(super) handshake_start: Option<Duration>,
+    /// Client: how long the server allows for that, once it has said so.
+    pub(super) approval_timeout: Option<Duration>,
+}
+
+impl NetworkStreamConnection {
+    pub(super) const fn new(handle: ConnectionHandle, state: ConnectionStatus) -> Self {
+        let (handshake_start, approval_timeout) = (None, None);
+        Self { handle, state, protocol_version_received: false, deferred_events: 0, handshake_start, approval_timeout }
+    }
+
+    /// Client: whether the server has asked for approval.
+    pub(crate) fn was_asked_for_approval(&self) -> bool {
+        self.approval_timeout.is_some()
+    }
+
+    /// The event of this state is due in the next receive step.
+    pub(super) const fn defer_event(&mut self, state: ConnectionStatus) {
+        self.deferred_events |= 1 << state as u8;
+    }
+
+    /// The states whose events are due, in the order in which a connection passes through them.
+    pub(super) fn take_deferred_events(&mut self) -> impl Iterator<Item = ConnectionStatus> + use<> {
+        use ConnectionStatus::{Approval, Connected, Connecting, Handshake};
+        let due = std::mem::take(&mut self.deferred_events);
+        [Connecting, Handshake, Approval, Connected].into_iter().filter(move |&state| due & (1 << state as u8) != 0)
+    }
 }
 
 /// The number of a connected client, given by the server: from 1, reused after a client has left. Never a player's identity.
@@ -61,12 +89,17 @@ impl fmt::Display for NetworkId {
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NetworkStreamInGame;
 
-/// Closes the connection at the next receive step; the other side learns the reason. The way to close one.
+/// Closes the connection at the next receive step; the other side learns the reason, and the [`DisconnectText`] beside it. The way to close one.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NetworkStreamRequestDisconnect {
     /// What the other side is told.
     pub reason: DisconnectReason,
 }
+
+/// Beside a [`NetworkStreamRequestDisconnect`]: one line for the people on the other side, at most
+/// [`MAX_CLOSE_TEXT_BYTES`](crate::transport::limits::MAX_CLOSE_TEXT_BYTES) bytes; longer ones are cut.
+#[derive(Component, Clone, PartialEq, Eq, Debug, Default)]
+pub struct DisconnectText(pub String);
 
 /// On a client: this connection is the world's own.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -141,6 +174,8 @@ pub struct OutgoingRpcDataStreamBuffer {
     pub(crate) full: VecDeque<Vec<u8>>,
     pub(crate) open: Vec<u8>,
     pub(crate) waiting_bytes: usize,
+    /// RPCs share a packet up to this size, in bytes.
+    pub(crate) packet_bytes: usize,
 }
 
 /// What arrived on a connection and could not be read, and how much of it is forgiven.
@@ -182,8 +217,15 @@ impl InvalidMessages {
     }
 }
 
-/// A connection holds at most so many messages of one kind between two ticks; more are dropped (RPCs: kept by the transport).
+/// A connection holds at most so many commands or snapshots between two ticks; more are dropped.
 pub const MAX_INCOMING_MESSAGES: usize = 1024;
+
+/// A connection holds at most so many messages with RPCs between two ticks. No honest peer gets there, as its send queue is shorter,
+/// and none may be lost: one more closes the connection with `ProtocolError`.
+pub const MAX_INCOMING_RPC_MESSAGES: usize = 8192;
+
+/// In frames without a tick, drivers are polled until so many of their events wait for the next tick; the rest waits in the drivers.
+pub const MAX_WAITING_DRIVER_EVENTS: usize = 4096;
 
 /// The largest payload of one RPC, in bytes.
 pub const MAX_RPC_PAYLOAD_BYTES: usize = limits::MAX_RPC_PAYLOAD_BYTES;

@@ -11,11 +11,13 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::components::{
-    CommandTarget, ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, NetworkSnapshotAck, NetworkStreamConnection,
+    CommandTarget, ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
+    IncomingSnapshotDataStreamBuffer, InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
     NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
 };
+use super::mismatch::MismatchLog;
 use super::reason::DisconnectReason;
+use super::state::{self, LinkedEntityGroup};
 use crate::world::{WorldKind, kind_of};
 
 /// Access to the drivers of a world. See [`ConnectionWorldExt`] for the calls a game makes.
@@ -24,13 +26,27 @@ pub struct NetworkStreamDriver {
     pub(super) store: SyncCell<DriverStore>,
     pub(super) polled: Vec<(DriverId, DriverEvent)>,
     /// Live connections in the order in which they were made: the order of everything that is done per connection.
-    pub(super) connections: Arc<Vec<(ConnectionHandle, Entity)>>,
+    pub(super) connections: Arc<Vec<LiveConnection>>,
     /// The same by handle; only looked up, never walked.
     pub(super) by_handle: HashMap<ConnectionHandle, Entity>,
     pub(super) last_endpoint: Option<SocketAddr>,
     /// Set when auto-connect has set this world going: a manual call then says so.
     pub(super) by_auto_connect: bool,
     pub(super) game_version: u32,
+    pub(super) require_approval: bool,
+    pub(super) max_clients: Option<usize>,
+    pub(super) mismatch_log: MismatchLog,
+    /// Whether a client warns when it sends an approval RPC to a server that doesn't ask for approval. Default: no, because a game
+    /// that always sends its credentials is right.
+    pub warn_about_unasked_approval_rpcs: bool,
+}
+
+/// What the facade knows of a connection by itself, so that the entity can be checked against it.
+#[derive(Clone, Copy)]
+pub(super) struct LiveConnection {
+    pub(super) handle: ConnectionHandle,
+    pub(super) entity: Entity,
+    pub(super) network_id: NetworkId,
 }
 
 /// Why a world could not connect or listen.
@@ -65,6 +81,20 @@ pub enum ConnectionError {
     /// A client's store holds exactly one driver.
     #[error("a client needs exactly one driver, this one has {0}; give the client world one driver")]
     DriverCount(usize),
+    /// A setting that both sides must know before anything is on its way.
+    #[error("`{setting}` was set after the world began to listen or connect{}; it is ignored. Set it before", auto(*by_auto_connect))]
+    TooLate {
+        /// The setting.
+        setting: &'static str,
+        /// Whether auto-connect set the world going.
+        by_auto_connect: bool,
+    },
+    /// The drivers can't be replaced under living connections.
+    #[error("the drivers can't be replaced while {0} connections live; disconnect them first")]
+    ConnectionsAlive(usize),
+    /// The entity to become the connection is not there.
+    #[error("{0} doesn't exist, so it can't become a connection")]
+    NoEntity(Entity),
     /// The driver refused.
     #[error("the driver could not {verb} {endpoint}: {error}")]
     Driver {
@@ -92,7 +122,27 @@ impl NetworkStreamDriver {
             last_endpoint: None,
             by_auto_connect: false,
             game_version,
+            require_approval: false,
+            max_clients: None,
+            mismatch_log: MismatchLog::default(),
+            warn_about_unasked_approval_rpcs: false,
         }
+    }
+
+    /// Whether this side requires approval.
+    pub fn requires_connection_approval(&self) -> bool {
+        self.require_approval
+    }
+
+    /// At most so many clients at once; `None` (the default): as many as the drivers take. The next one is closed with
+    /// [`DisconnectReason::ServerFull`]; those who are there stay.
+    pub fn set_max_clients(&mut self, max_clients: Option<usize>) {
+        self.max_clients = max_clients;
+    }
+
+    /// The bound that was set.
+    pub fn max_clients(&self) -> Option<usize> {
+        self.max_clients
     }
 
     /// Remembers that auto-connect has set this world going.
@@ -112,7 +162,18 @@ impl NetworkStreamDriver {
 
     /// The live connections, in the order in which they were made.
     pub fn connections(&self) -> impl ExactSizeIterator<Item = (ConnectionHandle, Entity)> + '_ {
-        self.connections.iter().copied()
+        self.connections.iter().map(|live| (live.handle, live.entity))
+    }
+
+    /// Remembers the number of a connection, which its event tells even if the entity is gone by then.
+    pub(super) fn set_network_id(&mut self, entity: Entity, network_id: NetworkId) {
+        if let Some(live) = Arc::make_mut(&mut self.connections).iter_mut().find(|live| live.entity == entity) {
+            live.network_id = network_id;
+        }
+    }
+
+    pub(super) fn network_id(&self, handle: ConnectionHandle) -> NetworkId {
+        self.connections.iter().find(|live| live.handle == handle).map_or(NetworkId::NONE, |live| live.network_id)
     }
 
     /// The address this world listened on or connected to last.
@@ -150,6 +211,16 @@ impl NetworkStreamDriver {
         self.store.get().get(driver).ok()?.local_address()
     }
 
+    /// The address of this side of the first driver that has one.
+    pub fn default_local_endpoint(&mut self) -> Option<SocketAddr> {
+        self.store.get().iter().find_map(|(_, driver)| driver.local_address())
+    }
+
+    /// The drivers with their ids and kinds, in the order of ids.
+    pub fn drivers(&mut self) -> impl Iterator<Item = (DriverId, TransportKind)> {
+        self.store.get().iter().map(|(id, driver)| (id, driver.capabilities().kind))
+    }
+
     /// Gives a buffer of a received message back to its driver.
     pub(crate) fn recycle(&mut self, handle: ConnectionHandle, bytes: Vec<u8>) {
         self.store.get().recycle(handle.driver, bytes);
@@ -173,8 +244,30 @@ pub trait ConnectionWorldExt {
     /// Not a client, connected already, port 0, or the driver refuses.
     fn connect(&mut self, endpoint: SocketAddr) -> Result<Entity, ConnectionError>;
 
+    /// Like [`connect`](Self::connect), with an entity of the caller's that becomes the connection entity.
+    ///
+    /// # Errors
+    /// As `connect`, or there is no such entity. Nothing is changed then.
+    fn connect_with(&mut self, entity: Entity, endpoint: SocketAddr) -> Result<(), ConnectionError>;
+
     /// Closes a connection with a reason, at the next receive step: inserts [`NetworkStreamRequestDisconnect`].
     fn disconnect(&mut self, connection: Entity, reason: DisconnectReason);
+
+    /// Like [`disconnect`](Self::disconnect), with a text for the people on the other side: see [`DisconnectText`].
+    fn disconnect_with_text(&mut self, connection: Entity, reason: DisconnectReason, text: &str);
+
+    /// Whether the server's game must approve each client, by [`ConnectionApproved`](super::ConnectionApproved). Default: no. To be set alike on
+    /// both sides, before listening and connecting.
+    ///
+    /// # Errors
+    /// A local world, or too late; then it is ignored, and logged as an error.
+    fn require_connection_approval(&mut self, required: bool) -> Result<(), ConnectionError>;
+
+    /// Replaces the drivers, and returns the old ones. The world listens no more.
+    ///
+    /// # Errors
+    /// A local world, connections are alive, no driver, or not exactly one for a client. The old drivers stay then.
+    fn reset_driver_store(&mut self, store: DriverStore) -> Result<DriverStore, ConnectionError>;
 }
 
 impl ConnectionWorldExt for World {
@@ -203,28 +296,19 @@ impl ConnectionWorldExt for World {
     }
 
     fn connect(&mut self, endpoint: SocketAddr) -> Result<Entity, ConnectionError> {
-        let kind = kind_of(self);
-        let now = self.get_resource::<crate::world::FrameClock>().map_or(Duration::ZERO, |clock| clock.now);
-        let Some(mut facade) = self.get_resource_mut::<NetworkStreamDriver>().filter(|_| kind.is_client()) else {
-            return Err(ConnectionError::WrongWorldKind { kind, verb: "connect", needed: "client" });
-        };
-        if !facade.connections.is_empty() {
-            return Err(ConnectionError::AlreadyConnected { by_auto_connect: facade.by_auto_connect });
-        }
-        if endpoint.port() == 0 {
-            return Err(ConnectionError::InvalidEndpoint(endpoint));
-        }
-        let store = facade.store.get();
-        let ids: Vec<DriverId> = store.iter().map(|(id, _)| id).collect();
-        let [driver] = ids[..] else { return Err(ConnectionError::DriverCount(ids.len())) };
-        let handle = store.connect(driver, endpoint, now).map_err(|error| ConnectionError::Driver {
-            verb: "connect to",
-            endpoint,
-            error: error.to_string(),
-        })?;
-        facade.last_endpoint = Some(endpoint);
-        let entity = spawn_connection(self, handle, ConnectionStatus::Connecting, true);
+        let handle = begin_to_connect(self, endpoint)?;
+        let entity = self.spawn_empty().id();
+        make_connection(self, entity, handle, ConnectionStatus::Connecting);
         Ok(entity)
+    }
+
+    fn connect_with(&mut self, entity: Entity, endpoint: SocketAddr) -> Result<(), ConnectionError> {
+        if self.get_entity(entity).is_err() {
+            return Err(ConnectionError::NoEntity(entity));
+        }
+        let handle = begin_to_connect(self, endpoint)?;
+        make_connection(self, entity, handle, ConnectionStatus::Connecting);
+        Ok(())
     }
 
     fn disconnect(&mut self, connection: Entity, reason: DisconnectReason) {
@@ -232,33 +316,95 @@ impl ConnectionWorldExt for World {
             entity.insert(NetworkStreamRequestDisconnect { reason });
         }
     }
+
+    fn disconnect_with_text(&mut self, connection: Entity, reason: DisconnectReason, text: &str) {
+        if let Ok(mut entity) = self.get_entity_mut(connection) {
+            entity.insert((NetworkStreamRequestDisconnect { reason }, DisconnectText(text.to_owned())));
+        }
+    }
+
+    fn require_connection_approval(&mut self, required: bool) -> Result<(), ConnectionError> {
+        let kind = kind_of(self);
+        let Some(mut facade) = self.get_resource_mut::<NetworkStreamDriver>() else {
+            return Err(ConnectionError::WrongWorldKind { kind, verb: "require approval", needed: "server or client" });
+        };
+        if facade.is_listening() || !facade.connections.is_empty() {
+            let by_auto_connect = facade.by_auto_connect;
+            let error = ConnectionError::TooLate { setting: "require_connection_approval", by_auto_connect };
+            tracing::error!("{error}");
+            return Err(error);
+        }
+        facade.require_approval = required;
+        Ok(())
+    }
+
+    fn reset_driver_store(&mut self, store: DriverStore) -> Result<DriverStore, ConnectionError> {
+        let kind = kind_of(self);
+        let Some(mut facade) = self.get_resource_mut::<NetworkStreamDriver>() else {
+            return Err(ConnectionError::WrongWorldKind { kind, verb: "have drivers", needed: "server or client" });
+        };
+        if !facade.connections.is_empty() {
+            return Err(ConnectionError::ConnectionsAlive(facade.connections.len()));
+        }
+        if store.is_empty() || (kind.is_client() && store.len() != 1) {
+            return Err(ConnectionError::DriverCount(store.len()));
+        }
+        facade.polled.clear();
+        facade.by_auto_connect = false;
+        Ok(std::mem::replace(facade.store.get(), store))
+    }
 }
 
-/// Makes the entity of a new connection, with the buffers that this side has.
-pub(super) fn spawn_connection(
-    world: &mut World,
-    handle: ConnectionHandle,
-    state: ConnectionStatus,
-    event_pending: bool,
-) -> Entity {
-    let connection = NetworkStreamConnection { handle, state, protocol_version_received: false, event_pending };
-    let mut entity = world.spawn((
+/// Lets the client's driver begin, if the world may connect.
+fn begin_to_connect(world: &mut World, endpoint: SocketAddr) -> Result<ConnectionHandle, ConnectionError> {
+    let kind = kind_of(world);
+    let now = world.get_resource::<crate::world::FrameClock>().map_or(Duration::ZERO, |clock| clock.now);
+    let Some(mut facade) = world.get_resource_mut::<NetworkStreamDriver>().filter(|_| kind.is_client()) else {
+        return Err(ConnectionError::WrongWorldKind { kind, verb: "connect", needed: "client" });
+    };
+    if !facade.connections.is_empty() {
+        return Err(ConnectionError::AlreadyConnected { by_auto_connect: facade.by_auto_connect });
+    }
+    if endpoint.port() == 0 {
+        return Err(ConnectionError::InvalidEndpoint(endpoint));
+    }
+    let store = facade.store.get();
+    let ids: Vec<DriverId> = store.iter().map(|(id, _)| id).collect();
+    let [driver] = ids[..] else { return Err(ConnectionError::DriverCount(ids.len())) };
+    let handle = store.connect(driver, endpoint, now).map_err(|error| ConnectionError::Driver {
+        verb: "connect to",
+        endpoint,
+        error: error.to_string(),
+    })?;
+    facade.last_endpoint = Some(endpoint);
+    Ok(handle)
+}
+
+/// Makes an entity a connection, with the buffers that this side has. What the caller has put on it stays.
+pub(super) fn make_connection(world: &mut World, id: Entity, handle: ConnectionHandle, state: ConnectionStatus) {
+    let mut facade = world.resource_mut::<NetworkStreamDriver>();
+    Arc::make_mut(&mut facade.connections).push(LiveConnection { handle, entity: id, network_id: NetworkId::NONE });
+    facade.by_handle.insert(handle, id);
+    let packet_bytes = facade.max_datagram_bytes(handle);
+    let mut connection = NetworkStreamConnection::new(handle, state);
+    if state == ConnectionStatus::Connecting {
+        connection.defer_event(state);
+    }
+    let is_server = kind_of(world).is_server();
+    let mut entity = world.entity_mut(id);
+    entity.insert((
         connection,
         NetworkSnapshotAck::default(),
-        CommandTarget::default(),
         IncomingRpcDataStreamBuffer::default(),
-        OutgoingRpcDataStreamBuffer::default(),
+        OutgoingRpcDataStreamBuffer::with_packet_bytes(packet_bytes),
         InvalidMessages::default(),
     ));
-    let id = entity.id();
-    if entity.get_resource::<WorldKind>().copied().unwrap_or(WorldKind::Local).is_server() {
+    entity.insert_if_new((CommandTarget::default(), LinkedEntityGroup::default()));
+    if is_server {
         entity.insert(IncomingCommandDataStreamBuffer::default());
         crate::snapshot::attach_server_state(&mut entity);
     } else {
         entity.insert((IncomingSnapshotDataStreamBuffer::default(), OutgoingCommandDataStreamBuffer::default()));
     }
-    let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    Arc::make_mut(&mut facade.connections).push((handle, id));
-    facade.by_handle.insert(handle, id);
-    id
+    state::mirror(world, id);
 }

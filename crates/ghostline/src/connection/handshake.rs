@@ -1,12 +1,21 @@
 //! The handshake: both sides compare protocol versions; the server then gives the client its number and the tick rates.
 
 use bevy_ecs::prelude::{Entity, Resource, World};
-use ghostline_wire::{BitReader, BitWriter, ConnectionApproved, DecodeError, ProtocolVersion, internal_rpc, limits};
+use ghostline_wire::{
+    ApprovalRequest, BitReader, BitWriter, ConnectionApproved, DecodeError, ProtocolDetails, ProtocolVersion,
+    ResumeClaim, SessionIdentity, internal_rpc, limits,
+};
 use std::collections::VecDeque;
 
-use super::components::{ConnectionStatus, LocalConnection, NetworkId, NetworkStreamConnection};
-use super::lifecycle::{close, live_connections, raise};
-use super::reason::DisconnectReason;
+use super::approval;
+use super::components::{
+    ConnectionStatus, LocalConnection, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+};
+use super::driver::NetworkStreamDriver;
+use super::identity;
+use super::lifecycle::{live_connections, raise};
+use super::mismatch;
+use super::state;
 use crate::rpc;
 use crate::time::ClientServerTickRate;
 use crate::world::kind_of;
@@ -40,12 +49,18 @@ impl NetworkIdAllocation {
     }
 }
 
-/// Sends this side's version: the first message on every connection.
-pub(super) fn send_version(world: &mut World, entity: Entity) {
+/// The transport is connected: this side's version is the first message on every connection, ahead of what was queued before.
+/// A client that was here before says so behind it.
+pub(super) fn begin(world: &mut World, entity: Entity) {
+    let queued = rpc::take_queued(world, entity);
     let version = world.resource::<NetworkProtocolVersion>().version;
     let mut payload = BitWriter::new();
     version.encode(&mut payload);
     rpc::push_internal(world, entity, internal_rpc::PROTOCOL_VERSION, &payload);
+    if kind_of(world).is_client() {
+        identity::send_claim(world, entity);
+    }
+    rpc::put_behind(world, entity, queued);
 }
 
 /// Executes an RPC of the library itself.
@@ -62,9 +77,31 @@ pub(crate) fn execute_internal(
     match type_index {
         internal_rpc::PROTOCOL_VERSION => {
             let remote = ProtocolVersion::decode(&mut payload)?;
+            // Another wire version may say more; this one can't read it, and needn't.
+            if remote.wire == limits::WIRE_VERSION {
+                payload.expect_end()?;
+            }
+            compare_versions(world, entity, &remote)
+        }
+        internal_rpc::PROTOCOL_DETAILS => {
+            let details = ProtocolDetails::decode(&mut payload)?;
             payload.expect_end()?;
-            compare_versions(world, entity, &remote);
-            Ok(())
+            mismatch::receive(world, entity, details)
+        }
+        internal_rpc::RESUME if is_server => {
+            let claim = ResumeClaim::decode(&mut payload)?;
+            payload.expect_end()?;
+            identity::receive_claim(world, entity, claim)
+        }
+        internal_rpc::REQUEST_APPROVAL if !is_server => {
+            let request = ApprovalRequest::decode(&mut payload)?;
+            payload.expect_end()?;
+            approval::receive_request(world, entity, request)
+        }
+        internal_rpc::IDENTITY if !is_server => {
+            let identity = SessionIdentity::decode(&mut payload)?;
+            payload.expect_end()?;
+            identity::receive_identity(world, entity, &identity)
         }
         internal_rpc::CONNECTION_APPROVED if !is_server => {
             let approved = ConnectionApproved::decode(&mut payload)?;
@@ -78,67 +115,83 @@ pub(crate) fn execute_internal(
     }
 }
 
-fn compare_versions(world: &mut World, entity: Entity, remote: &ProtocolVersion) {
-    let local = world.resource::<NetworkProtocolVersion>().clone();
-    if local.version == *remote {
-        if let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) {
-            connection.protocol_version_received = true;
-        }
-        return;
+fn compare_versions(world: &mut World, entity: Entity, remote: &ProtocolVersion) -> Result<(), DecodeError> {
+    let equal = world.resource::<NetworkProtocolVersion>().version == *remote;
+    let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) else { return Ok(()) };
+    if connection.state != ConnectionStatus::Handshake || connection.protocol_version_received {
+        return Err(DecodeError::BadValue { what: "a second protocol version" });
     }
-    tracing::error!(
-        "the two sides do not speak the same protocol: local {:?}, remote {remote:?}. Both must register the same RPCs, commands and \
-         ghost components, and set the same game version. This side registered:\n{}",
-        local.version,
-        local.description.join("\n")
-    );
-    close(world, entity, DisconnectReason::BadProtocolVersion);
+    if equal {
+        connection.protocol_version_received = true;
+    } else {
+        mismatch::begin(world, entity, remote);
+    }
+    Ok(())
 }
 
 /// Client: the server has let this client in.
 fn become_connected(world: &mut World, entity: Entity, approved: &ConnectionApproved) -> Result<(), DecodeError> {
     let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) else { return Ok(()) };
-    if connection.state != ConnectionStatus::Handshake || !connection.protocol_version_received {
+    let was = connection.state;
+    if !matches!(was, ConnectionStatus::Handshake | ConnectionStatus::Approval) || !connection.protocol_version_received
+    {
         return Err(DecodeError::BadValue { what: "approval outside the handshake" });
     }
     let rate = ClientServerTickRate::from_block(&approved.tick_rate)
         .map_err(|_| DecodeError::BadValue { what: "tick rates" })?;
-    connection.state = ConnectionStatus::Connected;
-    connection.event_pending = true;
-    world.entity_mut(entity).insert((NetworkId(approved.network_id), LocalConnection));
+    connection.handshake_start = None;
+    approval::check_not_skipped(world, was);
+    let network_id = NetworkId(approved.network_id);
+    world.entity_mut(entity).insert((network_id, LocalConnection, approval::ConnectionApproved));
+    world.resource_mut::<NetworkStreamDriver>().set_network_id(entity, network_id);
+    state::enter(world, entity, ConnectionStatus::Connected, true);
     world.insert_resource(rate);
     Ok(())
 }
 
-/// Server: lets in who has shown an equal version.
+/// Takes every connection whose handshake isn't over one step further: versions, approval, time-outs.
 pub(super) fn advance(world: &mut World) {
-    if !kind_of(world).is_server() {
-        return;
-    }
+    let is_server = kind_of(world).is_server();
     for entity in live_connections(world) {
         let Some(connection) = world.get::<NetworkStreamConnection>(entity).copied() else { continue };
-        if connection.state == ConnectionStatus::Handshake && connection.protocol_version_received {
-            let network_id = world.resource_mut::<NetworkIdAllocation>().allocate();
-            let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
-            let mut payload = BitWriter::new();
-            ConnectionApproved { network_id: network_id.0, tick_rate: rate.to_block() }.encode(&mut payload);
-            rpc::push_internal(world, entity, internal_rpc::CONNECTION_APPROVED, &payload);
-            if let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) {
-                connection.state = ConnectionStatus::Connected;
-            }
-            world.entity_mut(entity).insert(network_id);
-            raise(world, entity, connection.handle, ConnectionStatus::Connected, None);
+        let closing = world.get::<NetworkStreamRequestDisconnect>(entity).is_some();
+        if connection.state == ConnectionStatus::Connected || closing {
+            continue;
+        }
+        mismatch::check_grace(world, entity);
+        let versions_agree = connection.state == ConnectionStatus::Handshake && connection.protocol_version_received;
+        let approved = connection.state == ConnectionStatus::Approval
+            && world.get::<approval::ConnectionApproved>(entity).is_some();
+        if is_server && versions_agree && world.resource::<NetworkStreamDriver>().requires_connection_approval() {
+            approval::ask(world, entity);
+        } else if is_server && (versions_agree || approved) {
+            let_in(world, entity, &connection);
+        } else {
+            approval::check_timeout(world, entity, &connection, is_server);
         }
     }
 }
 
+/// Server: gives the client its identity, its number and the tick rates.
+fn let_in(world: &mut World, entity: Entity, connection: &NetworkStreamConnection) {
+    identity::settle(world, entity);
+    let network_id = world.resource_mut::<NetworkIdAllocation>().allocate();
+    let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
+    let mut payload = BitWriter::new();
+    ConnectionApproved { network_id: network_id.0, tick_rate: rate.to_block() }.encode(&mut payload);
+    rpc::push_internal(world, entity, internal_rpc::CONNECTION_APPROVED, &payload);
+    world.entity_mut(entity).insert(network_id);
+    world.resource_mut::<NetworkStreamDriver>().set_network_id(entity, network_id);
+    state::enter(world, entity, ConnectionStatus::Connected, false);
+    raise(world, entity, connection.handle, ConnectionStatus::Connected, None);
+}
+
 /// The number of a connection that ended is free again.
-pub(super) fn release_network_id(world: &mut World, entity: Entity) {
-    if !kind_of(world).is_server() {
-        return;
-    }
-    if let Some(id) = world.get::<NetworkId>(entity).copied() {
-        world.resource_mut::<NetworkIdAllocation>().release(id);
+pub(super) fn release_network_id(world: &mut World, network_id: NetworkId) {
+    if network_id != NetworkId::NONE
+        && let Some(mut allocation) = world.get_resource_mut::<NetworkIdAllocation>()
+    {
+        allocation.release(network_id);
     }
 }
 

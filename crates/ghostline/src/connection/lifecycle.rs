@@ -7,20 +7,27 @@ use ghostline_wire::MessageKind;
 use std::sync::Arc;
 
 use super::components::{
-    ConnectionStatus, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
-    InvalidMessages, MAX_INCOMING_MESSAGES, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+    ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
+    IncomingSnapshotDataStreamBuffer, InvalidMessages, MAX_INCOMING_MESSAGES, MAX_INCOMING_RPC_MESSAGES,
+    MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
 };
-use super::driver::{NetworkStreamDriver, spawn_connection};
-use super::events::{ConnectionEvents, NetCodeConnectionEvent};
+use super::driver::{LiveConnection, NetworkStreamDriver, make_connection};
+use super::events::{self, ConnectionEvents, NetCodeConnectionEvent};
 use super::handshake;
+use super::identity;
+use super::mismatch;
 use super::reason::DisconnectReason;
+use super::requests;
+use super::state;
 use crate::stats::NetworkStats;
 use crate::world::{FrameClock, kind_of};
 
 /// The receive step of a simulation pass.
 pub fn receive(world: &mut World) {
-    world.resource_mut::<ConnectionEvents>().0.clear();
-    raise_pending_events(world);
+    world.resource_mut::<ConnectionEvents>().clear();
+    close_lost(world);
+    requests::consume(world);
+    raise_deferred_events(world);
     close_requested(world);
     poll(world);
     let events = std::mem::take(&mut world.resource_mut::<NetworkStreamDriver>().polled);
@@ -28,14 +35,17 @@ pub fn receive(world: &mut World) {
         handle_event(world, driver, event);
     }
     handshake::advance(world);
+    state::mirror_all(world);
+    events::publish(world);
 }
 
 /// Pumps the drivers in a frame without a simulation pass, so that links don't starve; what arrived waits for the next receive step.
 pub fn pump_idle(world: &mut World) {
-    if world.contains_resource::<NetworkStreamDriver>() {
+    let Some(facade) = world.get_resource::<NetworkStreamDriver>() else { return };
+    if facade.polled.len() < MAX_WAITING_DRIVER_EVENTS {
         poll(world);
-        flush(world);
     }
+    flush(world);
 }
 
 /// Sends what the drivers hold back.
@@ -52,13 +62,37 @@ fn poll(world: &mut World) {
 }
 
 /// States that were entered outside the receive step get their event now: a client's `Connecting`, `Approval`, `Connected`.
-fn raise_pending_events(world: &mut World) {
+fn raise_deferred_events(world: &mut World) {
     for entity in live_connections(world) {
         let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) else { continue };
-        if std::mem::take(&mut connection.event_pending) {
-            let (handle, state) = (connection.handle, connection.state);
+        let handle = connection.handle;
+        for state in connection.take_deferred_events() {
             raise(world, entity, handle, state, None);
         }
+    }
+}
+
+/// Connections whose entity the game has despawned, or whose handle it has changed, are closed properly: the peer learns it, the event is
+/// raised, and the world goes on.
+fn close_lost(world: &mut World) {
+    let live = Arc::clone(&world.resource::<NetworkStreamDriver>().connections);
+    for &LiveConnection { handle, entity, .. } in live.iter() {
+        let found = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle);
+        if found == Some(handle) {
+            continue;
+        }
+        let what = if found.is_some() { "the handle was changed" } else { "the entity was despawned or stripped" };
+        tracing::error!(
+            "connection {handle} on {entity} of this {:?} world was damaged by hand ({what}); it is closed. Use `disconnect` to close a connection",
+            kind_of(world)
+        );
+        close_live(
+            world,
+            handle,
+            entity,
+            DisconnectReason::ConnectionClose,
+            "the connection was damaged on the other side",
+        );
     }
 }
 
@@ -66,31 +100,30 @@ fn raise_pending_events(world: &mut World) {
 fn close_requested(world: &mut World) {
     for entity in live_connections(world) {
         let Some(request) = world.get::<NetworkStreamRequestDisconnect>(entity).copied() else { continue };
-        let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) else {
-            continue;
-        };
-        let mut facade = world.resource_mut::<NetworkStreamDriver>();
-        facade.store.get().disconnect(handle, request.reason.to_close());
-        remove(world, handle, entity, request.reason);
+        let text = world.get::<DisconnectText>(entity).cloned().unwrap_or_default().0;
+        close_now(world, entity, request.reason, &text);
     }
+}
+
+/// Closes a connection at once. Of the receive step only.
+pub(super) fn close_now(world: &mut World, entity: Entity, reason: DisconnectReason, text: &str) {
+    if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
+        close_live(world, handle, entity, reason, text);
+    }
+}
+
+fn close_live(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: DisconnectReason, text: &str) {
+    world.resource_mut::<NetworkStreamDriver>().store.get().disconnect(handle, reason.to_close(text));
+    remove(world, handle, entity, reason, text);
 }
 
 fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
     match event {
-        DriverEvent::Accepted { connection } => {
-            let handle = ConnectionHandle { driver, connection };
-            let entity = spawn_connection(world, handle, ConnectionStatus::Handshake, false);
-            raise(world, entity, handle, ConnectionStatus::Handshake, None);
-            handshake::send_version(world, entity);
-        }
+        DriverEvent::Accepted { connection } => accept(world, ConnectionHandle { driver, connection }),
         DriverEvent::Connected { connection } => {
             let handle = ConnectionHandle { driver, connection };
             let Some(entity) = entity_of(world, handle) else { return };
-            if let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) {
-                connection.state = ConnectionStatus::Handshake;
-            }
-            raise(world, entity, handle, ConnectionStatus::Handshake, None);
-            handshake::send_version(world, entity);
+            begin_handshake(world, entity, handle);
         }
         DriverEvent::Received { connection, bytes, .. } => {
             let handle = ConnectionHandle { driver, connection };
@@ -102,15 +135,40 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
         DriverEvent::Disconnected { connection, cause } => {
             let handle = ConnectionHandle { driver, connection };
             if let Some(entity) = entity_of(world, handle) {
-                if let DisconnectCause::ClosedByRemote(close) = &cause
-                    && !close.text.is_empty()
-                {
-                    tracing::info!("the other side closed the connection: {}", close.text);
-                }
-                remove(world, handle, entity, DisconnectReason::from_cause(&cause));
+                // What the other side has said before it closed may tell why.
+                crate::rpc::diagnose(world, entity);
+                mismatch::finish(world, entity);
+                let text = match &cause {
+                    DisconnectCause::ClosedByRemote(close) => close.text.as_str(),
+                    _ => "",
+                };
+                remove(world, handle, entity, DisconnectReason::from_cause(&cause), text);
             }
         }
     }
+}
+
+/// Server: a client has connected. It gets an entity, or is told that there is no room.
+fn accept(world: &mut World, handle: ConnectionHandle) {
+    let mut facade = world.resource_mut::<NetworkStreamDriver>();
+    if let Some(limit) = facade.max_clients.filter(|&limit| facade.connections.len() >= limit) {
+        let close = DisconnectReason::ServerFull.to_close(&format!("the server has its {limit} clients"));
+        facade.store.get().disconnect(handle, close);
+        return;
+    }
+    let entity = world.spawn_empty().id();
+    make_connection(world, entity, handle, ConnectionStatus::Handshake);
+    begin_handshake(world, entity, handle);
+}
+
+fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) {
+    let now = world.resource::<FrameClock>().now;
+    if let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) {
+        connection.handshake_start = Some(now);
+    }
+    state::enter(world, entity, ConnectionStatus::Handshake, false);
+    raise(world, entity, handle, ConnectionStatus::Handshake, None);
+    handshake::begin(world, entity);
 }
 
 /// Puts a message into the buffer of its kind, by its first byte and this side.
@@ -119,11 +177,12 @@ fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
     world.resource_mut::<NetworkStats>().received_bytes += bytes.len() as u64;
     let kind = bytes.first().copied().and_then(MessageKind::from_byte);
     let Ok(mut entity_mut) = world.get_entity_mut(entity) else { return };
+    let connected = entity_mut.get::<NetworkStreamConnection>().is_some_and(|c| c.state == ConnectionStatus::Connected);
     let queue = match kind {
         Some(MessageKind::Rpc) => {
             entity_mut.get_mut::<IncomingRpcDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
         }
-        Some(MessageKind::Command) if is_server => {
+        Some(MessageKind::Command) if is_server && connected => {
             entity_mut.get_mut::<IncomingCommandDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
         }
         Some(MessageKind::Snapshot) if !is_server => {
@@ -131,10 +190,24 @@ fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
         }
         _ => None,
     };
+    let limit = if kind == Some(MessageKind::Rpc) { MAX_INCOMING_RPC_MESSAGES } else { MAX_INCOMING_MESSAGES };
     match queue {
-        Some(mut queue) if queue.len() < MAX_INCOMING_MESSAGES => queue.push_back(bytes),
-        Some(_) => world.resource_mut::<NetworkStats>().dropped_messages += 1,
-        None => count_invalid(world, entity, "a message of an unknown kind or in the wrong direction"),
+        Some(mut queue) if queue.len() < limit => queue.push_back(bytes),
+        Some(_) => drop_message(world, entity, kind),
+        None => {
+            count_invalid(world, entity, "a message of an unknown kind, in the wrong direction, or before its time")
+        }
+    }
+}
+
+/// There is no room for a message. What is unreliable may be lost; RPCs may not, so their sender has to go.
+fn drop_message(world: &mut World, entity: Entity, kind: Option<MessageKind>) {
+    world.resource_mut::<NetworkStats>().dropped_messages += 1;
+    if kind == Some(MessageKind::Rpc) && world.get::<NetworkStreamRequestDisconnect>(entity).is_none() {
+        tracing::warn!(
+            "a connection has sent more than {MAX_INCOMING_RPC_MESSAGES} messages with RPCs between two ticks; closing it"
+        );
+        close(world, entity, DisconnectReason::ProtocolError);
     }
 }
 
@@ -165,7 +238,8 @@ pub(crate) fn close(world: &mut World, entity: Entity, reason: DisconnectReason)
     }
 }
 
-/// The connections of this world as they are now, in the order in which they were made. The world may be changed on the way.
+/// The connections of this world as they are now, in the order in which they were made. The world may be changed on the way, and a game may
+/// have despawned an entity by hand: what isn't there is to be passed over.
 pub(crate) fn live_connections(world: &World) -> LiveConnections {
     LiveConnections {
         list: world.get_resource::<NetworkStreamDriver>().map(|facade| Arc::clone(&facade.connections)),
@@ -175,7 +249,7 @@ pub(crate) fn live_connections(world: &World) -> LiveConnections {
 
 /// What [`live_connections`] gives: the list is shared, so that asking for it costs no allocation.
 pub(crate) struct LiveConnections {
-    list: Option<Arc<Vec<(ConnectionHandle, Entity)>>>,
+    list: Option<Arc<Vec<LiveConnection>>>,
     next: usize,
 }
 
@@ -183,7 +257,7 @@ impl Iterator for LiveConnections {
     type Item = Entity;
 
     fn next(&mut self) -> Option<Entity> {
-        let &(_, entity) = self.list.as_ref()?.get(self.next)?;
+        let entity = self.list.as_ref()?.get(self.next)?.entity;
         self.next += 1;
         Some(entity)
     }
@@ -200,23 +274,36 @@ pub(super) fn raise(
     state: ConnectionStatus,
     disconnect_reason: Option<DisconnectReason>,
 ) {
-    let network_id = world.get::<NetworkId>(entity).copied().unwrap_or_default();
+    raise_with_text(world, entity, handle, state, disconnect_reason, "");
+}
+
+fn raise_with_text(
+    world: &mut World,
+    entity: Entity,
+    handle: ConnectionHandle,
+    state: ConnectionStatus,
+    disconnect_reason: Option<DisconnectReason>,
+    text: &str,
+) {
+    let network_id = world.resource::<NetworkStreamDriver>().network_id(handle);
     let event = NetCodeConnectionEvent { network_id, handle, state, disconnect_reason, entity };
-    tracing::debug!("{event}");
-    world.resource_mut::<ConnectionEvents>().0.push(event);
+    tracing::debug!("{event} {text:?}");
+    world.resource_mut::<ConnectionEvents>().push(event, text);
 }
 
 /// The end of a connection: its event, once; its number is free again; its entity goes.
-fn remove(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: DisconnectReason) {
-    raise(world, entity, handle, ConnectionStatus::Disconnected, Some(reason));
-    handshake::release_network_id(world, entity);
+fn remove(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: DisconnectReason, text: &str) {
+    raise_with_text(world, entity, handle, ConnectionStatus::Disconnected, Some(reason), text);
+    let network_id = world.resource::<NetworkStreamDriver>().network_id(handle);
+    handshake::release_network_id(world, network_id);
+    identity::forget(world, entity);
     crate::rpc::forget_connection(world, entity);
     crate::snapshot::forget_connection(world, entity);
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    Arc::make_mut(&mut facade.connections).retain(|&(live, _)| live != handle);
+    Arc::make_mut(&mut facade.connections).retain(|live| live.handle != handle);
     facade.by_handle.remove(&handle);
     if facade.connections.is_empty() && !facade.is_listening() {
         facade.by_auto_connect = false;
     }
-    world.despawn(entity);
+    state::dispose_entity(world, entity, reason, text.to_owned());
 }

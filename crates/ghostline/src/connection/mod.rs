@@ -1,25 +1,44 @@
 //! Connections: entities with a state machine, buffers, events for the tick, and a reason for every end.
 
+mod approval;
 mod components;
 mod driver;
 mod events;
 mod handshake;
+mod identity;
 mod in_game;
 mod lifecycle;
+mod mismatch;
 mod reason;
+mod requests;
+mod state;
+
+pub use approval::ConnectionApproved;
 
 pub use components::{
-    CommandTarget, ConnectionStatus, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer,
+    CommandTarget, ConnectionStatus, DisconnectText, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer,
     IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection,
-    MAX_INCOMING_MESSAGES, MAX_INVALID_MESSAGES, MAX_RPC_PAYLOAD_BYTES, NetworkId, NetworkSnapshotAck,
-    NetworkStreamConnection, NetworkStreamInGame, NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
-    OutgoingRpcDataStreamBuffer,
+    MAX_INCOMING_MESSAGES, MAX_INCOMING_RPC_MESSAGES, MAX_INVALID_MESSAGES, MAX_RPC_PAYLOAD_BYTES,
+    MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame,
+    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
 };
 pub use driver::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
-pub use events::{ConnectionEvents, NetCodeConnectionEvent};
+pub(crate) use events::rotate_changes;
+pub use events::{ConnectionChanged, ConnectionEvents, NetCodeConnectionEvent};
 pub use handshake::{NetworkIdAllocation, NetworkProtocolVersion};
 pub(crate) use handshake::{execute_internal, protocol_version};
+pub(crate) use identity::KnownSessions;
+pub use identity::{
+    ConnectionSecrets, ConnectionUniqueId, MAX_KNOWN_SESSIONS, NetworkStreamIsReconnected, ResumeToken,
+};
 pub use in_game::InGameAppExt;
 pub(crate) use lifecycle::{close, count_invalid, live_connections};
 pub use lifecycle::{flush, pump_idle, receive};
+pub(crate) use mismatch::is_ending;
+pub use mismatch::{MAX_PROTOCOL_LINES, MISMATCH_GRACE};
 pub use reason::DisconnectReason;
+pub(crate) use requests::ConnectionRequests;
+pub use requests::{
+    ListenRequestState, NetworkStreamRequestConnect, NetworkStreamRequestListen, NetworkStreamRequestListenResult,
+};
+pub use state::{ConnectionState, LinkedEntityGroup};

@@ -31,6 +31,8 @@ pub enum DisconnectReason {
     ApprovalFailure = 101,
     /// The approval was not finished in time.
     ApprovalTimeout = 102,
+    /// The server has as many clients as it may.
+    ServerFull = 103,
 }
 
 impl DisconnectReason {
@@ -53,13 +55,14 @@ impl DisconnectReason {
             100 => Self::HandshakeTimeout,
             101 => Self::ApprovalFailure,
             102 => Self::ApprovalTimeout,
+            103 => Self::ServerFull,
             _ => return None,
         })
     }
 
-    /// This reason as the transport carries it to the other side.
-    pub fn to_close(self) -> CloseReason {
-        CloseReason { code: self.code(), text: String::new() }
+    /// This reason as the transport carries it to the other side, with a text for people to read.
+    pub fn to_close(self, text: &str) -> CloseReason {
+        CloseReason::new(self.code(), text)
     }
 
     /// The reason of an end that the transport reports. A plain close by the other side is
@@ -73,6 +76,7 @@ impl DisconnectReason {
             DisconnectCause::ClosedLocally => Self::ConnectionClose,
             DisconnectCause::Timeout => Self::Timeout,
             DisconnectCause::MaxConnectionAttempts => Self::MaxConnectionAttempts,
+            DisconnectCause::Refused => Self::ServerFull,
             _ => Self::ProtocolError,
         }
     }
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn every_code_that_has_a_reason_comes_back_as_itself() {
         let known: Vec<u8> = (0..=u8::MAX).filter(|&code| DisconnectReason::from_code(code).is_some()).collect();
-        assert_eq!(known, [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102]);
+        assert_eq!(known, [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103]);
         for code in known {
             assert_eq!(DisconnectReason::from_code(code).map(DisconnectReason::code), Some(code));
         }

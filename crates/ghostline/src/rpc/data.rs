@@ -4,6 +4,8 @@
 use bevy_ecs::component::Component;
 use ghostline_wire::{BitReader, BitWriter, DecodeError};
 
+use super::ghost_ref::GhostMapping;
+
 /// A message that is sent once, reliably: an RPC. Derive it; an example is at the derive of the same name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an RPC",
@@ -26,7 +28,21 @@ pub trait RpcCommand: Component + Sized {
     ///
     /// For bits that no value encodes to, and if the bits end too early.
     fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+
+    /// Hands `mapping` to every field that refers to a ghost. Does nothing unless overridden; the derive does it.
+    fn map_ghosts(&mut self, mapping: &GhostMapping<'_>) {
+        let _ = mapping;
+    }
 }
+
+/// An RPC that may be sent before the connection is approved: credentials. Derive it in place of [`RpcCommand`], and register it with
+/// [`register_approval_rpc`](super::RpcAppExt::register_approval_rpc).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an approval RPC",
+    label = "can't be sent before approval",
+    note = "put `#[derive(Component, ApprovalRpcCommand)]` on it"
+)]
+pub trait ApprovalRpcCommand: RpcCommand {}
 
 /// A type that a field of an RPC can have.
 ///
@@ -52,6 +68,11 @@ pub trait RpcField: Sized {
     ///
     /// For bits that no value encodes to, and if the bits end too early.
     fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+
+    /// Turns a reference to a ghost into what the link carries, or back. Only references, and types that hold some, override it.
+    fn map_ghosts(&mut self, mapping: &GhostMapping<'_>) {
+        let _ = mapping;
+    }
 }
 
 #[cfg(test)]

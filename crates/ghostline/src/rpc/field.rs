@@ -4,7 +4,7 @@
 use bevy_math::{Quat, Vec2, Vec3};
 use ghostline_wire::{BitReader, BitWriter, DecodeError, NetworkTick};
 
-use crate::rpc::RpcField;
+use crate::rpc::{GhostMapping, RpcField};
 
 /// Largest number of elements of an array in an RPC. A payload has at most 8,191 bytes, so larger ones could rarely
 /// be sent. To use a larger one (or one without elements) is an error when the game is built:
@@ -206,6 +206,12 @@ impl<T: RpcField, const N: usize> RpcField for [T; N] {
         let elements: Vec<T> = (0..N).map(|_| T::decode(input)).collect::<Result<_, _>>()?;
         elements.try_into().map_err(|_| DecodeError::UnexpectedEnd)
     }
+
+    fn map_ghosts(&mut self, mapping: &GhostMapping<'_>) {
+        for element in self {
+            element.map_ghosts(mapping);
+        }
+    }
 }
 
 /// 1 bit, then the value if there is one.
@@ -223,6 +229,12 @@ impl<T: RpcField> RpcField for Option<T> {
 
     fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
         if input.read_bool()? { T::decode(input).map(Some) } else { Ok(None) }
+    }
+
+    fn map_ghosts(&mut self, mapping: &GhostMapping<'_>) {
+        if let Some(value) = self {
+            value.map_ghosts(mapping);
+        }
     }
 }
 

@@ -2,20 +2,50 @@
 //! the next simulation pass, in the order in which it was sent.
 
 use bevy_ecs::prelude::{Component, Entity, Resource, World};
-use ghostline_wire::{DecodeError, frames, internal_rpc};
+use ghostline_wire::{BitReader, DecodeError, ProtocolVersion, frames, internal_rpc};
+use thiserror::Error;
 
 use super::registry::{RpcCollection, SpawnRpc};
 use crate::connection::{
-    ConnectionStatus, DisconnectReason, IncomingRpcDataStreamBuffer, NetworkStreamConnection, NetworkStreamDriver,
-    close, execute_internal, live_connections,
+    ConnectionStatus, DisconnectReason, IncomingRpcDataStreamBuffer, NetworkProtocolVersion, NetworkStreamConnection,
+    NetworkStreamDriver, close, execute_internal, is_ending, live_connections,
 };
 use crate::stats::NetworkStats;
+use crate::world::kind_of;
 
 /// A received RPC; its data is a component of the same entity. Despawn the entity when it is handled.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReceiveRpcCommandRequest {
     /// The connection that it came over.
     pub source_connection: Entity,
+    age_frames: u32,
+    consumed: bool,
+}
+
+impl ReceiveRpcCommandRequest {
+    pub(super) fn new(source_connection: Entity) -> Self {
+        Self { source_connection, age_frames: 0, consumed: false }
+    }
+
+    /// Marks the RPC as handled, so that keeping its entity is no mistake. Not needed if the entity is despawned.
+    pub fn consume(&mut self) {
+        self.consumed = true;
+    }
+
+    /// Whether it was marked as handled.
+    pub fn is_consumed(&self) -> bool {
+        self.consumed
+    }
+}
+
+/// A received RPC that nobody has consumed after so many simulation passes is named in one warning: a leak. 0: never. Default 4.
+#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MaxRpcAgeFrames(pub u32);
+
+impl Default for MaxRpcAgeFrames {
+    fn default() -> Self {
+        Self(4)
+    }
 }
 
 /// RPCs that were validated and wait for the next pass.
@@ -24,9 +54,39 @@ pub(crate) struct ReceivedRpcs(Vec<(Entity, SpawnRpc)>);
 
 /// Turns the RPCs of the last pass into entities.
 pub fn spawn_received(world: &mut World) {
+    warn_of_unconsumed(world);
     let received = std::mem::take(&mut world.resource_mut::<ReceivedRpcs>().0);
     for (source, spawn) in received {
         spawn(world, source);
+    }
+}
+
+fn warn_of_unconsumed(world: &mut World) {
+    let limit = world.get_resource::<MaxRpcAgeFrames>().copied().unwrap_or_default().0;
+    if limit == 0 {
+        return;
+    }
+    let mut forgotten = Vec::new();
+    for (entity, mut request) in world.query::<(Entity, &mut ReceiveRpcCommandRequest)>().iter_mut(world) {
+        if !request.consumed {
+            request.age_frames = request.age_frames.saturating_add(1);
+            if request.age_frames >= limit {
+                request.consumed = true;
+                forgotten.push(entity);
+            }
+        }
+    }
+    forgotten.sort_unstable();
+    for entity in forgotten {
+        let collection = world.resource::<RpcCollection>();
+        let entry = world.get_entity(entity).ok().and_then(|entity| {
+            entity.archetype().components().iter().find_map(|&component| collection.of_component(component))
+        });
+        let name = entry.map_or("?", |(_, entry)| &entry.text);
+        tracing::warn!(
+            "RPC `{name}` was received {limit} frames ago and nobody has consumed it in this {:?} world: despawn {entity} when it is handled, or call              `consume()`",
+            kind_of(world)
+        );
     }
 }
 
@@ -56,26 +116,42 @@ fn next_packet(world: &mut World, entity: Entity) -> Option<Vec<u8>> {
 }
 
 /// Decodes every frame of a packet before any of them takes effect.
-fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), DecodeError> {
-    let state =
-        world.get::<NetworkStreamConnection>(entity).map_or(ConnectionStatus::Unknown, |connection| connection.state);
+fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Refusal> {
+    let Some(connection) = world.get::<NetworkStreamConnection>(entity).copied() else { return Ok(()) };
     let body = packet.get(1..).unwrap_or_default();
     let mut decoded = Vec::new();
     let mut internal = Vec::new();
+    // What the internal RPCs of this packet will have changed by the time the game's are executed.
+    let mut state = connection.state;
+    let mut has_version = connection.protocol_version_received;
+    let mut is_ending = is_ending(world, entity);
     for frame in frames(body)? {
         let mut payload = frame.reader();
         if frame.type_index < internal_rpc::FIRST_GAME_RPC {
+            if frame.type_index == internal_rpc::PROTOCOL_VERSION {
+                has_version = true;
+                is_ending |= !speaks_our_protocol(world, frame.reader());
+            } else if frame.type_index == internal_rpc::CONNECTION_APPROVED {
+                state = ConnectionStatus::Connected;
+            }
             internal.push((frame.type_index, payload));
             continue;
         }
-        let approved_in_this_packet = internal.iter().any(|&(index, _)| index == internal_rpc::CONNECTION_APPROVED);
-        if state != ConnectionStatus::Connected && !approved_in_this_packet {
-            return Err(DecodeError::BadValue { what: "an RPC before the connection was approved" });
+        if is_ending {
+            continue;
+        }
+        if !has_version {
+            return Err(Refusal::BeforeVersion);
         }
         let collection = world.resource::<RpcCollection>();
-        let entry = collection.of_index(frame.type_index).ok_or(DecodeError::BadValue { what: "RPC type index" })?;
-        let spawn = (entry.decode)(&mut payload)?;
-        payload.expect_end()?;
+        let entry = collection.of_index(frame.type_index).ok_or(Refusal::UnknownType(frame.type_index))?;
+        let early = matches!(state, ConnectionStatus::Handshake | ConnectionStatus::Approval);
+        if state != ConnectionStatus::Connected && !(early && entry.is_approval) {
+            return Err(Refusal::Forbidden { name: entry.text.clone(), state });
+        }
+        let malformed = |error| Refusal::Malformed { name: entry.text.clone(), error };
+        let spawn = (entry.decode)(&mut payload).map_err(malformed)?;
+        payload.expect_end().map_err(malformed)?;
         decoded.push((entity, spawn));
     }
     for (type_index, payload) in internal {
@@ -83,6 +159,41 @@ fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<()
     }
     world.resource_mut::<ReceivedRpcs>().0.append(&mut decoded);
     Ok(())
+}
+
+/// Whether the numbers of the game's RPCs mean the same here. What can't be read is refused when it is executed.
+fn speaks_our_protocol(world: &World, mut payload: BitReader<'_>) -> bool {
+    ProtocolVersion::decode(&mut payload)
+        .is_ok_and(|remote| remote == world.resource::<NetworkProtocolVersion>().version)
+}
+
+/// Why a packet with RPCs was refused.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("{0}")]
+    Packet(#[from] DecodeError),
+    #[error("RPC `{name}` could not be read to its last bit: {error}")]
+    Malformed { name: String, error: DecodeError },
+    #[error("RPC number {0} is unknown here")]
+    UnknownType(u16),
+    #[error("RPC `{name}` is not allowed on a connection in {state:?}")]
+    Forbidden { name: String, state: ConnectionStatus },
+    #[error("an RPC came before the protocol version")]
+    BeforeVersion,
+}
+
+/// A connection ended with messages unread: what they say about the protocol is still worth knowing.
+pub(crate) fn diagnose(world: &mut World, entity: Entity) {
+    while let Some(packet) = next_packet(world, entity) {
+        let Ok(frames) = frames(packet.get(1..).unwrap_or_default()) else { return };
+        for frame in frames {
+            let is_about_protocol =
+                matches!(frame.type_index, internal_rpc::PROTOCOL_VERSION | internal_rpc::PROTOCOL_DETAILS);
+            if is_about_protocol && execute_internal(world, entity, frame.type_index, frame.reader()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// RPCs from a connection that ended are gone: those that wait, and those that nobody consumed.

@@ -5,10 +5,14 @@ use bevy_ecs::component::ComponentId;
 use bevy_ecs::prelude::{Entity, Resource, World};
 use bevy_platform::collections::HashMap;
 use ghostline_wire::{BitReader, BitWriter, DecodeError, collection_hash, fnv1a64, internal_rpc};
+use std::any::TypeId;
 use thiserror::Error;
 
-use super::data::RpcCommand;
+use super::data::{ApprovalRpcCommand, RpcCommand};
+use super::ghost_ref::GhostMapping;
 use super::receive::ReceiveRpcCommandRequest;
+use super::sender::identity;
+use crate::ghost::{GhostInstance, SpawnedGhostEntityMap};
 use crate::world::kind_of;
 
 /// What a received RPC does when its turn comes: spawns its entity.
@@ -19,8 +23,11 @@ pub(super) struct RpcEntry {
     pub hash: u64,
     pub text: String,
     pub component: ComponentId,
-    /// Writes the payload of the RPC on an entity; false if it isn't there.
-    pub encode: fn(&World, Entity, &mut BitWriter) -> bool,
+    pub type_id: TypeId,
+    /// May be sent before the connection is approved.
+    pub is_approval: bool,
+    /// Takes the RPC from an entity and writes its payload; false if it isn't there.
+    pub encode: fn(&mut World, Entity, &mut BitWriter) -> bool,
     pub decode: fn(&mut BitReader<'_>) -> Result<SpawnRpc, DecodeError>,
 }
 
@@ -29,6 +36,7 @@ pub(super) struct RpcEntry {
 pub struct RpcCollection {
     entries: Vec<RpcEntry>,
     by_component: HashMap<ComponentId, usize>,
+    by_type: HashMap<TypeId, usize>,
     frozen: bool,
 }
 
@@ -74,6 +82,7 @@ impl RpcCollection {
     pub(crate) fn freeze(&mut self) {
         self.entries.sort_by_key(|entry| entry.hash);
         self.by_component = self.entries.iter().enumerate().map(|(index, entry)| (entry.component, index)).collect();
+        self.by_type = self.entries.iter().enumerate().map(|(index, entry)| (entry.type_id, index)).collect();
         self.frozen = true;
     }
 
@@ -98,7 +107,14 @@ impl RpcCollection {
     }
 
     pub(super) fn of_component(&self, component: ComponentId) -> Option<(u16, &RpcEntry)> {
-        let index = *self.by_component.get(&component)?;
+        self.numbered(*self.by_component.get(&component)?)
+    }
+
+    pub(super) fn of_type<T: RpcCommand>(&self) -> Option<(u16, &RpcEntry)> {
+        self.numbered(*self.by_type.get(&TypeId::of::<T>())?)
+    }
+
+    fn numbered(&self, index: usize) -> Option<(u16, &RpcEntry)> {
         let entry = self.entries.get(index)?;
         Some((u16::try_from(index).ok()? + internal_rpc::FIRST_GAME_RPC, entry))
     }
@@ -112,6 +128,9 @@ impl RpcCollection {
 pub trait RpcAppExt {
     /// Makes `T` an RPC of this program: to be called on every side, in any order, while plugins are built. A mistake is logged as an error.
     fn register_rpc<T: RpcCommand>(&mut self) -> &mut Self;
+
+    /// Makes `T` an approval RPC of this program, as [`register_rpc`](Self::register_rpc) does for others.
+    fn register_approval_rpc<T: ApprovalRpcCommand>(&mut self) -> &mut Self;
 
     /// Like [`register_rpc`](Self::register_rpc), with the mistake as a value.
     ///
@@ -128,31 +147,48 @@ impl RpcAppExt for App {
         self
     }
 
-    fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
-        let world = self.world_mut();
-        if !kind_of(world).is_network() {
-            return Ok(());
+    fn register_approval_rpc<T: ApprovalRpcCommand>(&mut self) -> &mut Self {
+        if let Err(error) = register::<T>(self, true) {
+            tracing::error!("{error}");
         }
-        let component = world.register_component::<T>();
-        let text = T::canonical_text();
-        let entry = RpcEntry {
-            hash: fnv1a64(text.as_bytes()),
-            text,
-            component,
-            encode: |world, entity, out| match world.get::<T>(entity) {
-                Some(rpc) => {
-                    rpc.encode(out);
-                    true
-                }
-                None => false,
-            },
-            decode: |input| {
-                let rpc = T::decode(input)?;
-                Ok(Box::new(move |world: &mut World, source| {
-                    world.spawn((rpc, ReceiveRpcCommandRequest { source_connection: source }));
-                }))
-            },
-        };
-        world.get_resource_or_init::<RpcCollection>().register(entry)
+        self
     }
+
+    fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
+        register::<T>(self, false)
+    }
+}
+
+fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), RegisterRpcError> {
+    let world = app.world_mut();
+    if !kind_of(world).is_network() {
+        return Ok(());
+    }
+    let component = world.register_component::<T>();
+    // Both sides must agree on which RPCs may come early.
+    let text = if is_approval { format!("approval {}", T::canonical_text()) } else { T::canonical_text() };
+    let entry = RpcEntry {
+        hash: fnv1a64(text.as_bytes()),
+        text,
+        component,
+        type_id: TypeId::of::<T>(),
+        is_approval,
+        encode: |world, entity, out| {
+            let Some(mut rpc) = world.get_entity_mut(entity).ok().and_then(|mut entity| entity.take::<T>()) else {
+                return false;
+            };
+            let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
+            rpc.map_ghosts(&GhostMapping::sending(&identity_of));
+            rpc.encode(out);
+            true
+        },
+        decode: |input| {
+            let mut rpc = T::decode(input)?;
+            Ok(Box::new(move |world: &mut World, source| {
+                rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
+                world.spawn((rpc, ReceiveRpcCommandRequest::new(source)));
+            }))
+        },
+    };
+    world.get_resource_or_init::<RpcCollection>().register(entry)
 }

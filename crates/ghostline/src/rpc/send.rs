@@ -5,11 +5,13 @@ use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::{Component, Entity, Resource, World};
 use bevy_ecs::world::DeferredWorld;
 use ghostline_transport::Pipeline;
-use ghostline_wire::{BitWriter, FrameTooLarge, begin_packet, push_frame};
+use ghostline_wire::{BitWriter, begin_packet, push_frame};
 
 use super::registry::RpcCollection;
+use super::sender::SendRpcError;
 use crate::connection::{
-    ConnectionStatus, NetworkStreamConnection, NetworkStreamDriver, OutgoingRpcDataStreamBuffer, live_connections,
+    ConnectionEvents, ConnectionStatus, MAX_RPC_PAYLOAD_BYTES, NetworkStreamConnection, NetworkStreamDriver,
+    OutgoingRpcDataStreamBuffer, live_connections,
 };
 use crate::stats::NetworkStats;
 use crate::world::kind_of;
@@ -57,20 +59,28 @@ impl OutgoingRpcDataStreamBuffer {
         self.full.is_empty() && self.open.is_empty()
     }
 
+    pub(crate) fn with_packet_bytes(packet_bytes: usize) -> Self {
+        Self { packet_bytes, ..Self::default() }
+    }
+
     /// Appends a frame; small ones share a packet, and none ever overtakes another.
-    fn push(&mut self, type_index: u16, payload: &BitWriter, packet_bytes: usize) -> Result<(), PushError> {
-        let bytes = payload.byte_len();
-        if self.bytes() + bytes > MAX_WAITING_RPC_BYTES {
-            return Err(PushError::Full);
-        }
+    pub(super) fn push(&mut self, type_index: u16, payload: &BitWriter) -> Result<(), SendRpcError> {
         const FRAME_HEADER_BYTES: usize = 4;
-        if !self.open.is_empty() && self.open.len() + FRAME_HEADER_BYTES + bytes > packet_bytes {
+        let bytes = payload.byte_len();
+        if bytes > MAX_RPC_PAYLOAD_BYTES {
+            return Err(SendRpcError::TooLarge { bytes, limit: MAX_RPC_PAYLOAD_BYTES });
+        }
+        if self.bytes() + FRAME_HEADER_BYTES + bytes > MAX_WAITING_RPC_BYTES {
+            return Err(SendRpcError::Full { limit: MAX_WAITING_RPC_BYTES });
+        }
+        if !self.open.is_empty() && self.open.len() + FRAME_HEADER_BYTES + bytes > self.packet_bytes {
             self.close_open();
         }
         if self.open.is_empty() {
             begin_packet(&mut self.open);
         }
-        push_frame(&mut self.open, type_index, payload.as_bytes(), payload.bit_len()).map_err(PushError::TooLarge)
+        push_frame(&mut self.open, type_index, payload.as_bytes(), payload.bit_len())
+            .map_err(|error| SendRpcError::TooLarge { bytes: error.bytes, limit: error.limit })
     }
 
     fn close_open(&mut self) {
@@ -78,11 +88,6 @@ impl OutgoingRpcDataStreamBuffer {
         self.waiting_bytes += packet.len();
         self.full.push_back(packet);
     }
-}
-
-enum PushError {
-    Full,
-    TooLarge(FrameTooLarge),
 }
 
 /// Turns the request entities into frames.
@@ -106,54 +111,115 @@ fn send_request(world: &mut World, entity: Entity) {
         world.despawn(entity);
         return;
     };
-    let (name, encode) = (entry.text.clone(), entry.encode);
+    let encode = entry.encode;
+    let rpc = Outgoing { type_index, name: entry.text.clone(), is_approval: entry.is_approval };
     let mut payload = BitWriter::new();
     encode(world, entity, &mut payload);
     match request.target {
-        Some(target) => send_to(world, target, type_index, &payload, &name, true),
-        None => {
-            let mut targets = live_connections(world).peekable();
-            if targets.peek().is_none() {
-                tracing::warn!("RPC `{name}` was sent without a connection; it is dropped");
+        Some(target) => rpc.send_to(world, target, &payload, true),
+        None => rpc.broadcast(world, &payload),
+    }
+    if let Ok(entity) = world.get_entity_mut(entity) {
+        entity.despawn();
+    }
+}
+
+/// Whether a connection in this state may be sent such an RPC. Approval RPCs wait in the buffer until the transport is connected.
+pub(super) fn may_send(state: ConnectionStatus, is_approval: bool) -> bool {
+    state == ConnectionStatus::Connected || (is_approval && state >= ConnectionStatus::Connecting)
+}
+
+/// An RPC on its way into the buffers.
+struct Outgoing {
+    type_index: u16,
+    name: String,
+    is_approval: bool,
+}
+
+impl Outgoing {
+    fn broadcast(&self, world: &mut World, payload: &BitWriter) {
+        let mut targets = live_connections(world).peekable();
+        if targets.peek().is_none() {
+            if world.resource::<ConnectionEvents>().any_ended() {
+                tracing::debug!("RPC `{}` was sent as the last connection ended; it is dropped", self.name);
+            } else {
+                tracing::warn!("RPC `{}` was sent without a connection; it is dropped", self.name);
             }
-            for target in targets {
-                send_to(world, target, type_index, &payload, &name, false);
+        }
+        for target in targets {
+            self.send_to(world, target, payload, false);
+        }
+    }
+
+    fn send_to(&self, world: &mut World, target: Entity, payload: &BitWriter, targeted: bool) {
+        let name = &self.name;
+        let state = world.get::<NetworkStreamConnection>(target).map(|connection| connection.state);
+        match state {
+            Some(state) if may_send(state, self.is_approval) => {
+                if self.is_approval && state == ConnectionStatus::Connected {
+                    warn_if_unasked(world, target, name);
+                }
+                push(world, target, self.type_index, payload, name);
+            }
+            Some(state) if targeted || !kind_of(world).is_server() => {
+                tracing::error!(
+                    "RPC `{name}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId"
+                );
+            }
+            Some(_) => tracing::debug!("RPC `{name}` skips a connection that isn't connected yet"),
+            None if world.resource::<ConnectionEvents>().has_ended(target) => {
+                tracing::debug!("RPC `{name}` was sent on a connection that has just ended; it is dropped");
+            }
+            None => {
+                tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped")
             }
         }
     }
-    world.despawn(entity);
 }
 
-fn send_to(world: &mut World, target: Entity, type_index: u16, payload: &BitWriter, name: &str, targeted: bool) {
-    let state = world.get::<NetworkStreamConnection>(target).map(|connection| connection.state);
-    match state {
-        Some(ConnectionStatus::Connected) => push(world, target, type_index, payload, name),
-        Some(state) if targeted || !kind_of(world).is_server() => {
-            tracing::error!(
-                "RPC `{name}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId"
-            );
-        }
-        Some(_) => tracing::debug!("RPC `{name}` skips a connection that isn't connected yet"),
-        None => tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped"),
+/// A client may send its credentials to a server that never asks for them; who wants to know is told.
+fn warn_if_unasked(world: &World, target: Entity, name: &str) {
+    let facade = world.resource::<NetworkStreamDriver>();
+    let asked = facade.requires_connection_approval()
+        || world.get::<NetworkStreamConnection>(target).is_some_and(NetworkStreamConnection::was_asked_for_approval);
+    if facade.warn_about_unasked_approval_rpcs && kind_of(world).is_client() && !asked {
+        tracing::warn!(
+            "approval RPC `{name}` was sent, but approval is not required; set `require_connection_approval` on both sides"
+        );
     }
 }
 
 fn push(world: &mut World, target: Entity, type_index: u16, payload: &BitWriter, name: &str) {
-    let Some(handle) = world.get::<NetworkStreamConnection>(target).map(|connection| connection.handle) else { return };
-    let packet_bytes = world.resource_mut::<NetworkStreamDriver>().max_datagram_bytes(handle);
     let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else { return };
-    match outgoing.push(type_index, payload, packet_bytes) {
-        Ok(()) => {}
-        Err(PushError::Full) => tracing::error!(
-            "RPC `{name}` is dropped: {MAX_WAITING_RPC_BYTES} bytes of RPCs wait on this connection already; send less, or less often"
-        ),
-        Err(PushError::TooLarge(error)) => tracing::error!("RPC `{name}` is dropped: {error}; split it"),
+    if let Err(error) = outgoing.push(type_index, payload) {
+        tracing::error!("RPC `{name}` is dropped: {error}");
     }
 }
 
 /// Queues an RPC of the library itself.
 pub(crate) fn push_internal(world: &mut World, target: Entity, type_index: u16, payload: &BitWriter) {
     push(world, target, type_index, payload, "of the library");
+}
+
+/// Takes what waits on a connection, so that something can be put before it.
+pub(crate) fn take_queued(world: &mut World, target: Entity) -> OutgoingRpcDataStreamBuffer {
+    let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else {
+        return OutgoingRpcDataStreamBuffer::default();
+    };
+    let packet_bytes = outgoing.packet_bytes;
+    std::mem::replace(&mut *outgoing, OutgoingRpcDataStreamBuffer::with_packet_bytes(packet_bytes))
+}
+
+/// Puts back what [`take_queued`] took, behind what was queued since.
+pub(crate) fn put_behind(world: &mut World, target: Entity, mut queued: OutgoingRpcDataStreamBuffer) {
+    if queued.is_empty() {
+        return;
+    }
+    queued.close_open_if_any();
+    let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else { return };
+    outgoing.close_open_if_any();
+    outgoing.waiting_bytes += queued.waiting_bytes;
+    outgoing.full.append(&mut queued.full);
 }
 
 /// Sends what the transport takes; the rest stays in order for the next pass.

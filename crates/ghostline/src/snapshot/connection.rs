@@ -72,6 +72,7 @@ struct PendingDespawn {
 
 /// The server's side of the snapshots of one connection.
 #[derive(Component)]
+#[component(on_remove = super::server::release_removed)]
 pub(crate) struct SnapshotSendState {
     pub epoch: Epoch,
     next_sequence: PacketSequence,

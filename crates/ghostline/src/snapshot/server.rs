@@ -2,8 +2,9 @@
 //! The last place on the way down that touches ECS storage.
 
 use bevy_ecs::change_detection::Tick;
+use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::{Entity, Resource, World};
-use bevy_ecs::world::EntityWorldMut;
+use bevy_ecs::world::{DeferredWorld, EntityWorldMut};
 use ghostline_wire::{DespawnReason, NetworkTick, PrefabEntry};
 use std::any::TypeId;
 
@@ -138,7 +139,18 @@ pub(crate) fn forget_connection(world: &mut World, entity: Entity) {
         super::client::forget_server(world);
         return;
     };
-    let mut snapshots = world.resource_mut::<ServerSnapshots>();
+    release(&mut world.resource_mut::<ServerSnapshots>(), &mut state);
+}
+
+/// The state is gone with an entity that a game despawned by hand: its rows and slots must not stay.
+pub(super) fn release_removed(mut world: DeferredWorld<'_>, context: HookContext) {
+    let state = world.get_mut::<SnapshotSendState>(context.entity).map(|mut state| std::mem::take(&mut *state));
+    if let (Some(mut state), Some(mut snapshots)) = (state, world.get_resource_mut::<ServerSnapshots>()) {
+        release(&mut snapshots, &mut state);
+    }
+}
+
+fn release(snapshots: &mut ServerSnapshots, state: &mut SnapshotSendState) {
     let mut released = Vec::new();
     state.release(&mut snapshots.store, |slot| released.push(slot));
     for slot in released {

@@ -2,7 +2,7 @@
 //! Also what every world gets before the game's plugin is built, and what is settled after it.
 
 use bevy_app::{PostStartup, PreStartup, Startup};
-use bevy_ecs::message::MessageRegistry;
+use bevy_ecs::message::{MessageRegistry, Messages};
 use bevy_ecs::prelude::{Resource, World};
 use bevy_ecs::schedule::{ScheduleLabel, Schedules};
 use bevy_time::Time;
@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::kind::WorldKind;
 use crate::command::CommandRegistry;
 use crate::connection::{
-    self, ConnectionEvents, NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection,
-    NetworkStreamDriver, NetworkStreamInGame, live_connections, protocol_version,
+    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions,
+    NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
+    NetworkStreamInGame, live_connections, protocol_version,
 };
 use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
@@ -86,6 +87,8 @@ pub(super) fn prepare(
     if let Some(drivers) = drivers {
         world.insert_resource(NetworkStreamDriver::new(drivers, game_version));
         world.init_resource::<ConnectionEvents>();
+        world.init_resource::<Messages<ConnectionChanged>>();
+        world.init_resource::<ConnectionRequests>();
         world.init_resource::<NetworkStats>();
         world.init_resource::<RpcCollection>();
         world.init_resource::<RpcRequests>();
@@ -95,6 +98,8 @@ pub(super) fn prepare(
     match kind {
         WorldKind::Server => {
             world.init_resource::<NetworkIdAllocation>();
+            world.init_resource::<ConnectionSecrets>();
+            world.init_resource::<KnownSessions>();
             world.init_resource::<GhostChanges>();
         }
         WorldKind::Client | WorldKind::ThinClient => {
@@ -144,6 +149,7 @@ pub(super) fn run_startup(world: &mut World) {
 
 /// One frame.
 pub(super) fn run(world: &mut World, kind: WorldKind, now: Duration, dt: Duration) {
+    connection::rotate_changes(world);
     world.resource_mut::<FrameClock>().update(now, dt);
     if kind.is_client() {
         run_client(world, kind, dt);

@@ -11,9 +11,9 @@ pub use snapshot::snapshot_packet;
 use core::fmt::Debug;
 
 use crate::{
-    BitReader, BitWriter, ComponentSchema, ConnectionApproved, DecodeError, FieldKind, FieldSchema, ProtocolVersion,
-    RowLayout, RpcFrame, Smoothing, SnapshotAcks, TickRateBlock, begin_packet, decode_row, encode_row, frames,
-    packed_bits, push_frame,
+    ApprovalRequest, BitReader, BitWriter, ComponentSchema, ConnectionApproved, DecodeError, FieldKind, FieldSchema,
+    ProtocolDetails, ProtocolVersion, RowLayout, RpcFrame, SessionIdentity, Smoothing, SnapshotAcks, TickRateBlock,
+    begin_packet, decode_row, encode_row, frames, packed_bits, push_frame,
 };
 
 /// An entry point and its name, which is that of its corpus too. It returns whether the bytes are valid, so that a test
@@ -132,6 +132,15 @@ pub fn handshake(data: &[u8]) -> bool {
     }
     if let Ok(rates) = TickRateBlock::decode(&mut BitReader::new(data)) {
         check_round_trip(&rates, TickRateBlock::encode, TickRateBlock::decode);
+    }
+    if let Ok(details) = ProtocolDetails::decode(&mut BitReader::new(data)) {
+        check_round_trip(&details, ProtocolDetails::encode, ProtocolDetails::decode);
+    }
+    if let Ok(request) = ApprovalRequest::decode(&mut BitReader::new(data)) {
+        check_round_trip(&request, ApprovalRequest::encode, ApprovalRequest::decode);
+    }
+    if let Ok(identity) = SessionIdentity::decode(&mut BitReader::new(data)) {
+        check_round_trip(&identity, SessionIdentity::encode, SessionIdentity::decode);
     }
     let approved = ConnectionApproved::decode(&mut BitReader::new(data));
     if let Ok(approved) = &approved {
