@@ -18,13 +18,16 @@ use crate::world::kind_of;
 pub struct ReceiveRpcCommandRequest {
     /// The connection that it came over.
     pub source_connection: Entity,
+    sequence: u64,
     age_frames: u32,
     consumed: bool,
 }
 
 impl ReceiveRpcCommandRequest {
-    pub(super) fn new(source_connection: Entity) -> Self {
-        Self { source_connection, age_frames: 0, consumed: false }
+    /// Its place among all RPCs that this world has received: those of one connection are numbered in the order in which they were
+    /// sent. To handle them in that order, sort by it; a query has no order of its own.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// Marks the RPC as handled, so that keeping its entity is no mistake. Not needed if the entity is despawned.
@@ -50,14 +53,20 @@ impl Default for MaxRpcAgeFrames {
 
 /// RPCs that were validated and wait for the next pass.
 #[derive(Resource, Default)]
-pub(crate) struct ReceivedRpcs(Vec<(Entity, SpawnRpc)>);
+pub(crate) struct ReceivedRpcs {
+    waiting: Vec<(Entity, SpawnRpc)>,
+    spawned: u64,
+}
 
 /// Turns the RPCs of the last pass into entities.
 pub fn spawn_received(world: &mut World) {
     warn_of_unconsumed(world);
-    let received = std::mem::take(&mut world.resource_mut::<ReceivedRpcs>().0);
-    for (source, spawn) in received {
-        spawn(world, source);
+    let mut received = world.resource_mut::<ReceivedRpcs>();
+    let first = received.spawned;
+    let waiting = std::mem::take(&mut received.waiting);
+    received.spawned += waiting.len() as u64;
+    for (sequence, (source_connection, spawn)) in (first..).zip(waiting) {
+        spawn(world, ReceiveRpcCommandRequest { source_connection, sequence, age_frames: 0, consumed: false });
     }
 }
 
@@ -72,19 +81,19 @@ fn warn_of_unconsumed(world: &mut World) {
             request.age_frames = request.age_frames.saturating_add(1);
             if request.age_frames >= limit {
                 request.consumed = true;
-                forgotten.push(entity);
+                forgotten.push((request.sequence, entity));
             }
         }
     }
     forgotten.sort_unstable();
-    for entity in forgotten {
+    for (_, entity) in forgotten {
         let collection = world.resource::<RpcCollection>();
         let entry = world.get_entity(entity).ok().and_then(|entity| {
             entity.archetype().components().iter().find_map(|&component| collection.of_component(component))
         });
         let name = entry.map_or("?", |(_, entry)| &entry.text);
         tracing::warn!(
-            "RPC `{name}` was received {limit} frames ago and nobody has consumed it in this {:?} world: despawn {entity} when it is handled, or call              `consume()`",
+            "RPC `{name}` was received {limit} frames ago and nobody has consumed it in this {:?} world: despawn {entity} when it is handled, or call `consume()`",
             kind_of(world)
         );
     }
@@ -157,7 +166,7 @@ fn execute_packet(world: &mut World, entity: Entity, packet: &[u8]) -> Result<()
     for (type_index, payload) in internal {
         execute_internal(world, entity, type_index, payload)?;
     }
-    world.resource_mut::<ReceivedRpcs>().0.append(&mut decoded);
+    world.resource_mut::<ReceivedRpcs>().waiting.append(&mut decoded);
     Ok(())
 }
 
@@ -198,7 +207,7 @@ pub(crate) fn diagnose(world: &mut World, entity: Entity) {
 
 /// RPCs from a connection that ended are gone: those that wait, and those that nobody consumed.
 pub(crate) fn forget_connection(world: &mut World, connection: Entity) {
-    world.resource_mut::<ReceivedRpcs>().0.retain(|&(source, _)| source != connection);
+    world.resource_mut::<ReceivedRpcs>().waiting.retain(|&(source, _)| source != connection);
     let mut unconsumed = world.query::<(Entity, &ReceiveRpcCommandRequest)>();
     let gone: Vec<Entity> = unconsumed
         .iter(world)

@@ -16,7 +16,7 @@ use crate::ghost::{GhostInstance, SpawnedGhostEntityMap};
 use crate::world::kind_of;
 
 /// What a received RPC does when its turn comes: spawns its entity.
-pub(super) type SpawnRpc = Box<dyn FnOnce(&mut World, Entity) + Send + Sync>;
+pub(super) type SpawnRpc = Box<dyn FnOnce(&mut World, ReceiveRpcCommandRequest) + Send + Sync>;
 
 /// One kind of RPC.
 pub(super) struct RpcEntry {
@@ -184,9 +184,9 @@ fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), Regis
         },
         decode: |input| {
             let mut rpc = T::decode(input)?;
-            Ok(Box::new(move |world: &mut World, source| {
+            Ok(Box::new(move |world: &mut World, request| {
                 rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
-                world.spawn((rpc, ReceiveRpcCommandRequest::new(source)));
+                world.spawn((rpc, request));
             }))
         },
     };

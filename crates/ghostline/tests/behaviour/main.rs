@@ -1,10 +1,15 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
+mod approval;
 mod common;
 mod connection;
+mod cycles;
 mod embedded;
 mod ghosts;
 mod prediction;
+mod protocol;
 mod race;
 mod readme;
+mod rpc;
+mod session;
 mod tidy;
