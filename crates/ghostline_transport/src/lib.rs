@@ -1,6 +1,6 @@
-//! Datagrams and reliable messages between the endpoints of ghostline: the driver trait, the store of drivers and
-//! the in-process driver. Bytes and the time come from the caller above; bytes leave as [`DriverEvent`]s. Nothing
-//! here knows entities, ghosts, a wall clock or threads.
+//! Datagrams and reliable messages between the endpoints of ghostline: the driver trait, the store of drivers, the
+//! in-process driver and a network simulator. Bytes and the time come from the caller above; bytes leave as
+//! [`DriverEvent`]s. Nothing here knows entities, ghosts, a wall clock or threads.
 //!
 //! The whole surface of a transport is the [`Driver`] trait: `listen`, `connect`, `send`, `disconnect`, `poll`,
 //! `flush`. Nothing blocks, and the same calls in the same order give the same events.

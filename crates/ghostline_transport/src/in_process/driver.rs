@@ -99,8 +99,8 @@ impl InProcessDriver {
         self.stats
     }
 
-    /// Whether this driver's link begins with the profile that poses as a socket, so that tests run what socket links run:
-    /// [`LinkProfile::perfect`](crate::LinkProfile::perfect) in place of
+    /// Whether this driver's link begins with the profile that poses as a socket, so that tests run what socket links
+    /// run: [`LinkProfile::perfect`](crate::LinkProfile::perfect) in place of
     /// [`LinkProfile::in_process`](crate::LinkProfile::in_process). Default off.
     /// [`InProcessNetwork::set_profile`](super::InProcessNetwork::set_profile) changes it later.
     #[must_use]

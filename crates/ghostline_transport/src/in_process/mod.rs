@@ -3,9 +3,10 @@
 //! (`receive.rs`).
 //!
 //! What a driver puts on the link becomes visible to the other side only after [`InProcessNetwork::deliver`], and
-//! everything that drivers share changes only there. So worlds of one stage may run in any order, or in parallel,
-//! with the same result. The one exception is the table of ports: of two drivers that ask for the same port, the
-//! first one gets it.
+//! everything that drivers share changes only there. So worlds of one stage may run in any order, or in parallel, with
+//! the same result. Links that are not perfect (`crossing.rs`, `link.rs`) keep to that: what happens on them is decided
+//! in `deliver`, and a poll takes what has arrived by its own time. The one exception is the table of ports: of two
+//! drivers that ask for the same port, the first one gets it.
 
 mod connection;
 mod crossing;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ghostline_transport::{
-    CloseReason, Direction, Driver, DriverConnection, DriverEvent, InProcessDriver, InProcessNetwork, Pipeline,
+    CloseReason, Direction, Driver, DriverConnection, DriverEvent, InProcessDriver, InProcessNetwork, LinkProfile,
+    Pipeline, presets,
 };
 
 use crate::harness::poll;
@@ -93,11 +94,16 @@ fn run_stage(worlds: &mut [World], frame: u64, turns: &Turns) {
     }
 }
 
-fn logs(turns: &Turns) -> Vec<Vec<String>> {
-    let network = InProcessNetwork::new();
+fn logs(turns: &Turns, profile: LinkProfile) -> Vec<Vec<String>> {
+    let network = InProcessNetwork::with_seed(11);
     let mut servers: Vec<World> = (0..SERVERS).map(|_| World::new(network.driver())).collect();
     let mut clients: Vec<World> = (0..CLIENTS).map(|_| World::new(network.driver())).collect();
     for frame in 0..FRAMES {
+        for client in clients.iter().skip(1) {
+            let is_bad = (frame / 30) % 4 < 3;
+            let profile = if is_bad { profile } else { LinkProfile::in_process() };
+            network.set_profile(client.driver.number(), profile).unwrap();
+        }
         network.cut(3, Direction::ToClient, (40..60).contains(&frame));
         run_stage(&mut servers, frame, turns);
         network.deliver();
@@ -109,13 +115,15 @@ fn logs(turns: &Turns) -> Vec<Vec<String>> {
 
 #[test]
 fn every_world_sees_the_same_in_any_order_of_worlds_and_in_parallel() {
-    let expected = logs(&Turns::InOrder);
-    for log in &expected {
-        let count = |word: &str| log.iter().filter(|line| line.contains(word)).count();
-        assert!(count("Received") > 100, "the script lets every world do something");
-        assert!(count("Disconnected") > 1);
-    }
-    for turns in [Turns::Reversed, Turns::Rotating, Turns::Parallel] {
-        assert_eq!(logs(&turns), expected);
+    for profile in [LinkProfile::in_process(), presets::RTT60.with_jitter_ms(30).with_loss_percent(20.0)] {
+        let expected = logs(&Turns::InOrder, profile);
+        for log in &expected {
+            let count = |word: &str| log.iter().filter(|line| line.contains(word)).count();
+            assert!(count("Received") > 100, "the script lets every world do something");
+            assert!(count("Disconnected") > 1);
+        }
+        for turns in [Turns::Reversed, Turns::Rotating, Turns::Parallel] {
+            assert_eq!(logs(&turns, profile), expected);
+        }
     }
 }

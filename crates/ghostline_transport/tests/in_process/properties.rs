@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ghostline_transport::{
     CloseReason, Direction, DisconnectCause, Driver, DriverConnection, DriverEvent, InProcessDriver, InProcessNetwork,
-    Pipeline, SendError,
+    LinkConditions, LinkProfile, Loss, Pipeline, SendError,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -15,7 +15,6 @@ use proptest::test_runner::TestRunner;
 use crate::harness::{address, poll};
 
 const CLIENTS: usize = 3;
-const NOW: Duration = Duration::ZERO;
 
 /// What a test does next. Sides are numbers of drivers: 0 is the server.
 #[derive(Clone, Debug)]
@@ -27,6 +26,41 @@ enum Step {
     Poll { side: usize },
     Disconnect { side: usize, which: usize },
     Cut { client: usize, direction: Direction, cut: bool },
+    Advance { ms: u64 },
+    Profile { client: usize, profile: LinkProfile },
+}
+
+fn any_conditions() -> impl Strategy<Value = LinkConditions> {
+    let loss = prop_oneof![
+        Just(Loss::None),
+        (0.0_f32..=60.0).prop_map(|percent| Loss::Random { percent }),
+        (1_u32..6).prop_map(|every| Loss::Periodic { every }),
+    ];
+    let bandwidth = prop::option::of(2_000_u32..50_000);
+    (0_u32..100, 0_u32..50, loss, 0.0_f32..=50.0, bandwidth).prop_map(
+        |(delay_ms, jitter_ms, loss, percent, bandwidth_bytes_per_second)| LinkConditions {
+            delay_ms,
+            jitter_ms,
+            loss,
+            duplicate_percent: percent,
+            reorder_percent: percent,
+            bandwidth_bytes_per_second,
+            ..LinkConditions::PERFECT
+        },
+    )
+}
+
+/// The steps of a fleet on links that are bad, and get better and worse.
+fn any_step_on_bad_links() -> impl Strategy<Value = Step> {
+    let perfect = Just(LinkProfile::perfect());
+    let bad =
+        (any_conditions(), any_conditions()).prop_map(|(up, down)| LinkProfile { up, down, ..LinkProfile::perfect() });
+    prop_oneof![
+        30 => any_step(),
+        8 => (0_u64..60).prop_map(|ms| Step::Advance { ms }),
+        2 => (1..=CLIENTS, prop_oneof![3 => bad, 1 => perfect])
+            .prop_map(|(client, profile)| Step::Profile { client, profile }),
+    ]
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -70,6 +104,9 @@ struct Fleet {
     drivers: Vec<InProcessDriver>,
     ends: BTreeMap<Name, End>,
     ever_cut: bool,
+    /// Links have been bad: unreliable messages may be lost, late or there twice.
+    ever_bad: bool,
+    now: Duration,
 }
 
 impl Fleet {
@@ -77,7 +114,7 @@ impl Fleet {
         let network = InProcessNetwork::new();
         let mut drivers: Vec<_> = (0..=CLIENTS).map(|_| network.driver()).collect();
         drivers[0].listen(address()).unwrap();
-        Self { network, drivers, ends: BTreeMap::new(), ever_cut: false }
+        Self { network, drivers, ends: BTreeMap::new(), ever_cut: false, ever_bad: false, now: Duration::ZERO }
     }
 
     /// One of a side's open connections.
@@ -90,10 +127,10 @@ impl Fleet {
     fn step(&mut self, step: Step) {
         match step {
             Step::Connect { client } => {
-                self.drivers[client].connect(address(), NOW).unwrap();
+                self.drivers[client].connect(address(), self.now).unwrap();
             }
             Step::Send { side, which, pipeline } => self.send(side, which, pipeline),
-            Step::Flush { side } => self.drivers[side].flush(NOW),
+            Step::Flush { side } => self.drivers[side].flush(self.now),
             Step::Deliver => self.network.deliver(),
             Step::Poll { side } => self.poll(side),
             Step::Disconnect { side, which } => {
@@ -110,6 +147,11 @@ impl Fleet {
             Step::Cut { client, direction, cut } => {
                 self.ever_cut |= cut;
                 assert!(self.network.cut(client as u64, direction, cut));
+            }
+            Step::Advance { ms } => self.now += Duration::from_millis(ms),
+            Step::Profile { client, profile } => {
+                self.ever_bad = true;
+                self.network.set_profile(client as u64, profile).unwrap();
             }
         }
     }
@@ -129,7 +171,7 @@ impl Fleet {
     }
 
     fn poll(&mut self, side: usize) {
-        for event in poll(&mut self.drivers[side], NOW) {
+        for event in poll(&mut self.drivers[side], self.now) {
             match event {
                 DriverEvent::Accepted { connection } | DriverEvent::Connected { connection } => {
                     let end = End { open: true, ..End::default() };
@@ -148,7 +190,8 @@ impl Fleet {
     }
 
     fn check_message(&mut self, name: Name, pipeline: Pipeline, bytes: &[u8]) {
-        let ever_cut = self.ever_cut;
+        let (ever_cut, ever_bad) = (self.ever_cut, self.ever_bad);
+        let is_reliable = pipeline == Pipeline::ReliableOrdered;
         let end = self.ends.get_mut(&name).expect("a message of a known connection");
         assert!(end.open, "no message after the end");
         let value = |index: usize| u32::from_le_bytes(bytes[4 * index..][..4].try_into().unwrap());
@@ -157,14 +200,19 @@ impl Fleet {
         assert!((sender.0 == 0) != (name.0 == 0), "between a client and the server");
 
         let (number, reliable_number) = (value(3), value(4));
-        assert!(number >= end.received, "order is kept over all pipelines");
-        assert!(ever_cut || number == end.received, "without cuts nothing is lost");
-        assert_eq!(reliable_number, end.received_reliable, "no reliable message is missing");
-        end.received = number + 1;
-        end.received_reliable += u32::from(pipeline == Pipeline::ReliableOrdered);
+        if !ever_bad {
+            assert!(number >= end.received, "order is kept over all pipelines");
+            assert!(ever_cut || number == end.received, "without cuts nothing is lost");
+        }
+        if is_reliable || !ever_bad {
+            assert_eq!(reliable_number, end.received_reliable, "no reliable message is missing");
+        }
+        end.received = end.received.max(number + 1);
+        end.received_reliable += u32::from(is_reliable);
         if let Some(other) = self.ends.get_mut(&sender) {
             let peer = *other.peer.get_or_insert(name);
             assert_eq!(peer, name, "and it is the peer's peer");
+            assert!(number < other.sent, "nothing arrives that was not sent");
         }
     }
 
@@ -177,7 +225,7 @@ impl Fleet {
         };
         let (sent, sent_reliable) = reason.text.split_once(' ').unwrap();
         assert_eq!(sent_reliable, end.received_reliable.to_string());
-        if !self.ever_cut {
+        if !self.ever_cut && !self.ever_bad {
             assert_eq!(sent, end.received.to_string());
         }
     }
@@ -189,10 +237,18 @@ impl Fleet {
                 self.network.cut(client as u64, direction, false);
             }
         }
-        for _ in 0..6 {
+        for client in (1..=CLIENTS).filter(|_| self.ever_bad) {
+            self.network.set_profile(client as u64, LinkProfile::perfect()).unwrap();
+        }
+        // On a link that was bad, what waits is sent again, and what is on its way takes its time.
+        let rounds = if self.ever_bad { 12 } else { 6 };
+        for _ in 0..rounds {
+            if self.ever_bad {
+                self.now += Duration::from_secs(1);
+            }
             for side in 0..=CLIENTS {
                 self.poll(side);
-                self.drivers[side].flush(NOW);
+                self.drivers[side].flush(self.now);
             }
             self.network.deliver();
         }
@@ -203,7 +259,7 @@ impl Fleet {
             assert_eq!(end.open, peer.open, "both ends of {name:?} agree");
             if end.open {
                 assert_eq!(end.received_reliable, peer.sent_reliable, "at {name:?}");
-                assert!(self.ever_cut || end.received == peer.sent, "at {name:?}");
+                assert!(self.ever_cut || self.ever_bad || end.received == peer.sent, "at {name:?}");
             }
         }
         let open_at = |server: bool| {
@@ -220,6 +276,17 @@ proptest! {
     #[test]
     fn any_interleaving_keeps_order_loses_nothing_reliable_and_crosses_no_connections(
         steps in prop::collection::vec(any_step(), 0..300)
+    ) {
+        let mut fleet = Fleet::new();
+        for step in steps {
+            fleet.step(step);
+        }
+        fleet.settle();
+    }
+
+    #[test]
+    fn on_bad_links_nothing_reliable_is_lost_late_or_out_of_order_and_nothing_is_invented(
+        steps in prop::collection::vec(any_step_on_bad_links(), 0..400)
     ) {
         let mut fleet = Fleet::new();
         for step in steps {

@@ -1,4 +1,5 @@
-//! When packets arrive, and in which order: delay, jitter, reordering, copies and changes while packets are on their way.
+//! When packets arrive, and in which order: delay, jitter, reordering, copies and changes while packets are on their
+//! way.
 
 use std::time::Duration;
 
