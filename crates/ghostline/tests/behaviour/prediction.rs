@@ -369,6 +369,7 @@ proptest! {
         race.stop_engines();
         race.fleet.ticks(60);
         let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
-        prop_assert!((client - server).abs().max_element() <= 1.01 * QUANTUM, "{client} {server}");
+        // Rows that differ by one lane agree; the values behind them may lie almost two quanta apart.
+        prop_assert!((client - server).abs().max_element() < 2.0 * QUANTUM, "{client} {server}");
     }
 }
