@@ -65,6 +65,8 @@ pub enum DisconnectCause {
     Refused,
     /// The other side broke the rules of the transport.
     ProtocolError,
+    /// The server showed another certificate than the one that was pinned.
+    Untrusted,
 }
 
 impl fmt::Display for DisconnectCause {
@@ -76,6 +78,9 @@ impl fmt::Display for DisconnectCause {
             Self::MaxConnectionAttempts => f.write_str("all attempts to connect went unanswered"),
             Self::Refused => f.write_str("refused by the server"),
             Self::ProtocolError => f.write_str("transport protocol violated"),
+            Self::Untrusted => f.write_str(
+                "the server's certificate is not the pinned one: ask the server for its present join string",
+            ),
         }
     }
 }

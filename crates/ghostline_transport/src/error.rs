@@ -1,6 +1,7 @@
 //! The errors of the transport, one small enum per verb.
 //! They are returned to the layer above; nothing here is ever sent to the other side.
 
+use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
@@ -26,6 +27,20 @@ pub enum ListenError {
     /// Port 0 was asked for, and every port of the dynamic range is taken.
     #[error("no free port in the dynamic range")]
     NoFreePort,
+    /// The operating system gives no socket for the address.
+    #[error("no socket for {address}: {kind}")]
+    Socket {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+    /// The driver keeps as many sockets as it may for connections that were accepted earlier.
+    #[error("no more than {limit} sockets per driver")]
+    TooManySockets {
+        /// [`MAX_SOCKETS`](crate::limits::MAX_SOCKETS).
+        limit: usize,
+    },
 }
 
 /// Why an attempt to connect did not even begin.
@@ -42,6 +57,29 @@ pub enum ConnectError {
     #[error("no more than {limit} connections per driver")]
     TooManyConnections {
         /// [`MAX_CONNECTIONS`](crate::limits::MAX_CONNECTIONS).
+        limit: usize,
+    },
+    /// The server is on another machine, and nobody said how to recognise it.
+    #[error(
+        "{address} is on another machine and its certificate is not known: \
+         connect with the join string that the server prints (ADDRESS#HASH)"
+    )]
+    NotTrusted {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The operating system gives no socket to connect from.
+    #[error("no socket to connect to {address} from: {kind}")]
+    Socket {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        kind: io::ErrorKind,
+    },
+    /// The driver holds as many sockets as it may.
+    #[error("no more than {limit} sockets per driver")]
+    TooManySockets {
+        /// [`MAX_SOCKETS`](crate::limits::MAX_SOCKETS).
         limit: usize,
     },
 }

@@ -1,5 +1,5 @@
 //! Datagrams and reliable messages between the endpoints of ghostline: the driver trait, the store of drivers, the
-//! in-process driver and a network simulator. Bytes and the time come from the caller above; bytes leave as
+//! in-process driver, the QUIC driver and a network simulator. Bytes and the time come from the caller above; bytes leave as
 //! [`DriverEvent`]s. Nothing here knows entities, ghosts, a wall clock or threads.
 //!
 //! The whole surface of a transport is the [`Driver`] trait: `listen`, `connect`, `send`, `disconnect`, `poll`,
@@ -48,15 +48,23 @@ mod driver;
 mod error;
 mod in_process;
 pub mod limits;
+#[cfg(feature = "quic")]
+mod quic;
 mod settings;
 mod simulator;
 mod slots;
 mod store;
 
 pub use close::{CloseReason, DisconnectCause};
-pub use driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
+pub use driver::{Capabilities, ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 pub use error::{ConnectError, ListenError, SendError, StoreError};
 pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, ProfileError, Recorded};
+#[cfg(feature = "quic")]
+pub use quic::{
+    CertificateHash, DatagramSocket, Identity, IdentityError, ImpairedNetwork, ImpairedSocket, Incoming,
+    InvalidCertificateHash, JoinString, JoinStringError, Outgoing, QuicDriver, QuicDriverError, QuicSettings,
+    QuicStats, RecordedPacket, SimulatedHost, SimulatedNetwork, SimulatedSocket, Trust, UdpNetwork, UdpSocket,
+};
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
 pub use simulator::{
     ConditionsError, Corruption, Delivery, DropCause, Dropped, InvalidConditions, InvalidProfile, LinkConditions,

@@ -93,7 +93,7 @@ pub const MAX_BURST_LENGTH: u32 = 1_000;
 /// Most bits that the simulator flips in one packet.
 pub const MAX_CORRUPTED_BITS: usize = 8;
 
-/// Bytes that a simulated in-process link counts on top of each datagram: the headers of IPv4 and UDP.
+/// Bytes that a simulated link counts on top of each datagram: the headers of IPv4 and UDP.
 pub const SIMULATED_HEADER_BYTES: usize = 28;
 
 /// What a reliable sender on a simulated in-process link waits beyond a round trip before it sends again what was lost,
@@ -102,3 +102,139 @@ pub const RETRANSMIT_MARGIN_MS: u32 = 10;
 
 /// Retransmissions of one message that one delivery makes up for, if the time has jumped.
 pub const MAX_RETRANSMISSIONS_PER_DELIVERY: usize = 64;
+
+/// Bytes of the connection ids that the socket driver gives out. One less than usual, so that a datagram carries
+/// [`DEFAULT_MESSAGE_BYTES`] beside the byte that names its kind; 2^56 ids are more than enough to be unguessable.
+pub const CONNECTION_ID_BYTES: usize = 7;
+
+/// Bytes of a client's first, random connection id: the most that QUIC permits, because the keys of the first packets
+/// derive from it.
+pub const INITIAL_CONNECTION_ID_BYTES: usize = 20;
+
+/// Smallest UDP payload of a full packet. QUIC asks for it of every path; never below.
+pub const MIN_MTU_BYTES: u16 = 1_200;
+
+/// Largest UDP payload that is probed for: Ethernet less the headers of IPv6 and UDP.
+pub const MAX_MTU_BYTES: u16 = 1_452;
+
+/// Largest UDP payload that is accepted: Ethernet less the headers of IPv4 and UDP.
+pub const MAX_UDP_PAYLOAD_BYTES: u16 = 1_472;
+
+/// Round trip that is assumed before the first measurement, in milliseconds. QUIC's default of 333 makes the first
+/// repetition of a lost packet wait a second: at 33 % loss a client then needs 93 ticks to connect instead of 51.
+pub const INITIAL_RTT_MS: u64 = 100;
+
+/// Bidirectional streams that a client may open: the one for reliable messages.
+pub const CLIENT_STREAMS: u32 = 1;
+
+/// Bytes of reliable messages that a peer may send ahead of what was read. Messages are read with every poll, so this
+/// only has to cover what a link carries in a round trip, and one message of the largest kind.
+pub const STREAM_RECEIVE_WINDOW_BYTES: u32 = 512 * 1024;
+const _: () = assert!(STREAM_RECEIVE_WINDOW_BYTES as usize > 2 * MAX_RELIABLE_BYTES);
+
+/// Bytes of reliable messages on their way without an acknowledgement; the rest waits in our own queue.
+pub const STREAM_SEND_WINDOW_BYTES: u64 = 512 * 1024;
+
+/// Bytes of received datagrams kept until the next poll; the oldest are dropped. Sixteen of the largest fragmented
+/// messages in a frame.
+pub const DATAGRAM_RECEIVE_BYTES: usize = 256 * 1024;
+
+/// Bytes of datagrams handed to QUIC and not sent; the oldest are dropped. It is empty after nearly every flush,
+/// because the budget lets through only what can leave at once.
+pub const DATAGRAM_SEND_BYTES: usize = 64 * 1024;
+
+/// Bytes of handshake data kept out of order: a certificate chain of three fits.
+pub const CRYPTO_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Clients whose first packet arrived and was not yet looked at. Further first packets are dropped unread; a client
+/// repeats them.
+pub const MAX_INCOMING: usize = 256;
+
+/// Bytes of further packets kept for one such client: a first flight that spans several packets.
+pub const INCOMING_BUFFER_BYTES: u64 = 4 * 1024;
+
+/// Bytes of further packets kept for all such clients together.
+pub const INCOMING_BUFFER_TOTAL_BYTES: u64 = 256 * 1024;
+
+/// Handshakes that a server begins per poll. One costs about 0.35 ms; sixteen leave most of a tick of 16.7 ms to the
+/// game, and still let a thousand clients in within a second.
+pub const HANDSHAKES_PER_POLL: usize = 16;
+
+/// Unfinished handshakes above which a client must first prove its address with a Retry: one more round trip, and
+/// nothing is kept until it is back.
+pub const RETRY_ABOVE_HANDSHAKES: usize = 32;
+
+/// Unfinished handshakes of a server; further clients are not answered until one ends.
+pub const MAX_HANDSHAKES: usize = 256;
+
+/// How long a client may take to come back with a Retry, in milliseconds.
+pub const RETRY_LIFETIME_MS: u64 = 15_000;
+
+/// Connections that were closed and still tell their peer so. Beyond it the oldest is forgotten at once; its peer
+/// learns from its own time-out.
+pub const MAX_CLOSING: usize = 1_024;
+
+/// How long a closed connection goes on to repeat reliable messages that were sent before the close, in milliseconds.
+pub const LINGER_MS: u64 = 2_000;
+
+/// UDP packets that one poll takes from one socket. What is left waits in the socket's buffer, and is lost when that is
+/// full: a flood costs the flooded socket, not the frame.
+pub const RECEIVE_PACKETS_PER_POLL: usize = 8_192;
+
+/// UDP packets handed to the operating system with one call.
+pub const MAX_SEGMENTS: usize = 16;
+
+/// Buffers that one call fills from a socket.
+pub const RECEIVE_BATCH: usize = 8;
+
+/// Bytes of the send and receive buffers that are asked of the operating system for a socket: a tick of 1,000 clients.
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sockets of one driver: a listener, one per address family to connect from, and one that stopped listening and still
+/// has connections.
+pub const MAX_SOCKETS: usize = 4;
+
+/// Fragments of one message: sixteen of the smallest MTU hold [`MAX_FRAGMENTED_BYTES`].
+pub const MAX_FRAGMENTS: usize = 16;
+
+/// Messages of one connection that may be half received. Fragments of a newer message displace the oldest.
+pub const MAX_REASSEMBLIES: usize = 4;
+
+/// Malformed datagrams of one peer within [`MALFORMED_WINDOW_MS`] above which the connection ends.
+pub const MAX_MALFORMED: u32 = 64;
+
+/// See [`MAX_MALFORMED`]; in milliseconds.
+pub const MALFORMED_WINDOW_MS: u64 = 10_000;
+
+/// Time without any acknowledgement after which a connection gets keep-alives only, in milliseconds.
+pub const SILENCE_MS: u64 = 1_000;
+
+/// Bytes per second that a connection may send at first, headers included: a busy game, or a third of a slow LAN.
+pub const INITIAL_RATE: u64 = 512 * 1024;
+
+/// Bytes per second below which no congestion pushes a connection: commands of a player and a snapshot now and then.
+pub const MIN_RATE: u64 = 16 * 1024;
+
+/// Bytes per second above which no connection grows.
+pub const MAX_RATE: u64 = 16 * 1024 * 1024;
+
+/// Smallest burst that the budget saves up, in bytes: three full packets.
+pub const MIN_BURST_BYTES: i64 = 4 * 1024;
+
+/// Largest burst that the budget saves up, in bytes: what a socket buffer of the usual size holds.
+pub const MAX_BURST_BYTES: i64 = 192 * 1024;
+
+/// Bytes of headers around a message, as the budget counts them: IPv6 and UDP 48, QUIC 32.
+pub const PACKET_OVERHEAD_BYTES: usize = 80;
+
+/// Bytes of a certificate or key in PEM or DER that are read at most.
+pub const MAX_IDENTITY_BYTES: usize = 64 * 1024;
+
+/// Packets on their way to, or waiting at, one socket of a simulated network; further ones are dropped.
+pub const MAX_SIMULATED_INBOX: usize = 65_536;
+
+/// Packets kept by the recorder of a simulated network until they are taken; later ones are not kept.
+pub const MAX_RECORDED_PACKETS: usize = 1_048_576;
+
+/// Bytes of the headers of IPv4 and UDP around each QUIC packet, as the budget counts them.
+pub const UDP_HEADER_BYTES: usize = 28;

@@ -21,6 +21,12 @@ impl<T> Slots<T> {
         Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
+    /// Most values at a time.
+    #[cfg(feature = "quic")]
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Values in the table.
     pub(crate) fn len(&self) -> usize {
         self.slots.len().saturating_sub(self.free.len())

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::close::CloseReason;
-use crate::driver::{Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
+use crate::driver::{ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 use crate::error::{SendError, StoreError};
 use crate::limits::MAX_DRIVERS;
 
@@ -194,6 +194,11 @@ impl DriverStore {
     /// Whether a connection leaves the process. See [`Driver::connection_kind`]; `None` for an unknown driver.
     pub fn connection_kind(&self, handle: ConnectionHandle) -> Option<TransportKind> {
         Some(self.get(handle.driver).ok()?.connection_kind(handle.connection))
+    }
+
+    /// What is measured on a connection. See [`Driver::statistics`].
+    pub fn statistics(&self, handle: ConnectionHandle) -> Option<ConnectionStatistics> {
+        self.get(handle.driver).ok()?.statistics(handle.connection)
     }
 
     /// Begins to connect through one driver. See [`Driver::connect`].

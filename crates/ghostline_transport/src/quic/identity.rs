@@ -1,0 +1,192 @@
+//! Who a server is: a certificate and its key, made fresh or kept by the game in a file.
+//! Made before a driver; used in its handshakes, and hashed for its join string.
+
+use core::fmt;
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use thiserror::Error;
+
+use super::base64;
+use super::config;
+use super::trust::CertificateHash;
+use crate::limits::MAX_IDENTITY_BYTES;
+
+/// A server's certificate and private key. Keep it, and clients that pinned its hash recognise the server after a
+/// restart.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self { certificate: self.certificate.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the key.
+        f.debug_tuple("Identity").field(&self.hash()).finish()
+    }
+}
+
+/// Why there is no [`Identity`].
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A fresh one could not be made.
+    #[error("no certificate can be made: {text}")]
+    Generate {
+        /// What the library said.
+        text: String,
+    },
+    /// The text holds no certificate in PEM.
+    #[error("no CERTIFICATE block in the identity")]
+    NoCertificate,
+    /// The text holds no private key in PEM.
+    #[error("no PRIVATE KEY block in the identity")]
+    NoKey,
+    /// Certificate or key is not readable, or they don't belong together.
+    #[error("certificate and key can't be used: {text}")]
+    Unusable {
+        /// What the library said.
+        text: String,
+    },
+    /// More than [`MAX_IDENTITY_BYTES`] bytes.
+    #[error("an identity has at most {limit} bytes")]
+    TooLarge {
+        /// [`MAX_IDENTITY_BYTES`].
+        limit: usize,
+    },
+}
+
+impl Identity {
+    /// A fresh certificate that signs itself. With Ed25519, so that all of them have one size: with ECDSA the packets
+    /// of equal runs would differ.
+    ///
+    /// # Errors
+    /// [`IdentityError::Generate`] if the system gives no random numbers.
+    pub fn self_signed() -> Result<Self, IdentityError> {
+        let failed = |error: rcgen::Error| IdentityError::Generate { text: error.to_string() };
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(failed)?;
+        let mut parameters = CertificateParams::new([config::SERVER_NAME.to_owned()]).map_err(failed)?;
+        // Serial numbers of equal size, too; nobody looks at them.
+        parameters.serial_number = Some(SerialNumber::from_slice(&[1]));
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, config::SERVER_NAME);
+        let certificate = parameters.self_signed(&key).map_err(failed)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Self::checked(certificate.der().clone(), key)
+    }
+
+    /// A certificate in DER, and its private key in PKCS #8, SEC 1 or PKCS #1, in DER too.
+    ///
+    /// # Errors
+    /// [`IdentityError::TooLarge`], [`IdentityError::NoKey`] or [`IdentityError::Unusable`].
+    pub fn from_der(certificate: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        if certificate.len().max(key.len()) > MAX_IDENTITY_BYTES {
+            return Err(IdentityError::TooLarge { limit: MAX_IDENTITY_BYTES });
+        }
+        let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|_unknown| IdentityError::NoKey)?;
+        Self::checked(CertificateDer::from(certificate.to_vec()), key)
+    }
+
+    /// A text with a `CERTIFICATE` and a `PRIVATE KEY` block, in any order.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn from_pem(text: &str) -> Result<Self, IdentityError> {
+        if text.len() > MAX_IDENTITY_BYTES {
+            return Err(IdentityError::TooLarge { limit: MAX_IDENTITY_BYTES });
+        }
+        let certificate = CertificateDer::from_pem_slice(text.as_bytes());
+        let certificate = certificate.map_err(|_error| IdentityError::NoCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_error| IdentityError::NoKey)?;
+        Self::checked(certificate, key)
+    }
+
+    /// Both blocks in PEM, the key in the clear: for a file that only the server may read.
+    pub fn to_pem(&self) -> String {
+        let key_label = match &self.key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let mut text = pem("CERTIFICATE", &self.certificate);
+        text.push_str(&pem(key_label, self.key.secret_der()));
+        text
+    }
+
+    /// What a client recognises this server by.
+    pub fn hash(&self) -> CertificateHash {
+        CertificateHash::of_certificate(&self.certificate)
+    }
+
+    fn checked(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+        let identity = Self { certificate, key };
+        config::server_tls(&identity).map_err(|error| IdentityError::Unusable { text: error.to_string() })?;
+        Ok(identity)
+    }
+
+    pub(super) fn parts(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        (self.certificate.clone(), self.key.clone_key())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    // 48 bytes are the 64 letters that a line of PEM holds.
+    for line in der.chunks(48) {
+        text.push_str(&base64::encode_standard(line));
+        text.push('\n');
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_identities_differ_and_have_one_size() {
+        let all: Vec<Identity> = (0..20).map(|_| Identity::self_signed().unwrap()).collect();
+        assert_ne!(all[0].hash(), all[1].hash());
+        for identity in &all {
+            assert_eq!(identity.certificate.len(), all[0].certificate.len());
+        }
+    }
+
+    #[test]
+    fn an_identity_comes_back_from_pem_and_from_der() {
+        let identity = Identity::self_signed().unwrap();
+        let text = identity.to_pem();
+        assert_eq!(Identity::from_pem(&text).unwrap().hash(), identity.hash());
+        assert_eq!(Identity::from_pem(&text).unwrap().to_pem(), text);
+        let (certificate, key) = identity.parts();
+        assert_eq!(Identity::from_der(&certificate, key.secret_der()).unwrap().hash(), identity.hash());
+        assert!(!format!("{identity:?}").contains(&text[100..120]), "the key is not printed");
+    }
+
+    #[test]
+    fn each_mistake_is_told_apart() {
+        let (first, second) = (Identity::self_signed().unwrap(), Identity::self_signed().unwrap());
+        let (certificate, key) = (pem("CERTIFICATE", &first.certificate), pem("PRIVATE KEY", first.key.secret_der()));
+        let other = pem("PRIVATE KEY", second.key.secret_der());
+        let error = |text: &str| Identity::from_pem(text).unwrap_err();
+        assert_eq!(error(""), IdentityError::NoCertificate);
+        assert_eq!(error(&key), IdentityError::NoCertificate);
+        assert_eq!(error(&certificate), IdentityError::NoKey);
+        assert!(matches!(error(&(certificate.clone() + &other)), IdentityError::Unusable { .. }));
+        let garbage = pem("CERTIFICATE", b"garbage") + &key;
+        assert!(matches!(error(&garbage), IdentityError::Unusable { .. }));
+        let large = IdentityError::TooLarge { limit: MAX_IDENTITY_BYTES };
+        assert_eq!(error(&" ".repeat(MAX_IDENTITY_BYTES + 1)), large);
+        assert_eq!(Identity::from_der(&[0], &[0]).unwrap_err(), IdentityError::NoKey);
+    }
+}

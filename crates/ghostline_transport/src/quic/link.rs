@@ -1,0 +1,474 @@
+//! One connection: QUIC's state machine, what waits to be sent, and what is half received.
+//! The port feeds it packets and time; it hands messages on as events, and takes messages for the next flush.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
+
+use super::budget::{Budget, Feedback};
+use super::cause;
+use super::congestion::Totals;
+use super::fragment::{FRAGMENT_HEADER_BYTES, Reassembler, datagrams};
+use super::frame::{FrameReader, STREAM_VERSION, framed};
+use super::stats::{QuicStats, count};
+use super::trust::{Expectation, Verdict};
+use crate::close::CloseReason;
+use crate::driver::{ConnectionStatistics, DriverConnection, DriverEvent, Pipeline};
+use crate::error::SendError;
+use crate::limits;
+use crate::settings::DriverSettings;
+
+/// An attempt to connect.
+pub(super) struct Attempt {
+    /// When `connect` was called.
+    pub(super) first: Duration,
+    /// When this try of it began.
+    pub(super) since: Duration,
+    pub(super) expectation: Expectation,
+    pub(super) verdict: Verdict,
+}
+
+/// Where a connection stands.
+pub(super) enum Phase {
+    /// As a server, before the handshake is complete. Nobody above knows of it.
+    Handshaking {
+        since: Duration,
+    },
+    /// As a client, before the handshake is complete.
+    Connecting(Attempt),
+    Open,
+    /// Closed from above, with reliable messages on their way.
+    Lingering {
+        since: Duration,
+        reason: CloseReason,
+    },
+    /// Closed; QUIC still answers whoever did not hear of it.
+    Closing {
+        since: Duration,
+    },
+}
+
+/// What a service of the state machine brought to light.
+#[derive(Default)]
+pub(super) struct News {
+    pub(super) is_connected: bool,
+    pub(super) lost: Option<ConnectionError>,
+    pub(super) is_stream_broken: bool,
+}
+
+/// The other side broke a rule of ours.
+pub(super) struct Broken;
+
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) phase: Phase,
+    /// Above, it is known by this; `None` before and after.
+    pub(super) handle: Option<DriverConnection>,
+    /// UDP packets or timers since the last service.
+    pub(super) is_due: bool,
+    pub(super) budget: Budget,
+    stream: Option<StreamId>,
+    reader: FrameReader,
+    reassembler: Reassembler,
+    unreliable: VecDeque<(Pipeline, Vec<u8>)>,
+    unreliable_bytes: usize,
+    reliable: VecDeque<Bytes>,
+    reliable_bytes: usize,
+    reliable_sent_at: Option<Duration>,
+    is_finished: bool,
+    next_message: u16,
+    acked_bytes: u64,
+    /// Since when something is on its way and nothing at all was acknowledged.
+    silent_since: Option<Duration>,
+    pinged_at: Duration,
+    malformed: u32,
+    malformed_since: Duration,
+    dropped: u64,
+}
+
+impl Link {
+    pub(super) fn new(connection: Connection, phase: Phase, now: Duration) -> Self {
+        let is_server = matches!(phase, Phase::Handshaking { .. });
+        Self {
+            connection,
+            phase,
+            handle: None,
+            is_due: true,
+            budget: Budget::new(now),
+            stream: None,
+            reader: FrameReader::new(is_server),
+            reassembler: Reassembler::default(),
+            unreliable: VecDeque::new(),
+            unreliable_bytes: 0,
+            reliable: VecDeque::new(),
+            reliable_bytes: 0,
+            reliable_sent_at: None,
+            is_finished: false,
+            next_message: 0,
+            acked_bytes: 0,
+            silent_since: None,
+            pinged_at: now,
+            malformed: 0,
+            malformed_since: now,
+            dropped: 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Numbers for tools.
+    pub(super) fn statistics(&self, now: Duration) -> ConnectionStatistics {
+        let stats = self.connection.stats();
+        ConnectionStatistics {
+            round_trip: stats.path.rtt,
+            packets_sent: stats.path.sent_packets,
+            packets_lost: stats.path.lost_packets,
+            bytes_sent: stats.udp_tx.bytes,
+            bytes_received: stats.udp_rx.bytes,
+            budget_bytes_per_second: self.budget.rate(),
+            budget_available_bytes: self.budget.available(),
+            brakes_for_loss: self.budget.brakes_for_loss(),
+            brakes_for_delay: self.budget.brakes_for_delay(),
+            unreliable_dropped: self.dropped,
+            unreliable_incomplete: self.reassembler.displaced(),
+            reliable_waiting_bytes: self.reliable_bytes as u64,
+            is_silent: self.is_silent(now),
+        }
+    }
+
+    /// Takes a message for the next flush.
+    pub(super) fn send(
+        &mut self,
+        pipeline: Pipeline,
+        bytes: &[u8],
+        mut buffer: Vec<u8>,
+        settings: &DriverSettings,
+        stats: &mut QuicStats,
+    ) -> Result<(), SendError> {
+        let (messages, waiting) = match pipeline {
+            Pipeline::ReliableOrdered => (self.reliable.len(), self.reliable_bytes),
+            Pipeline::Unreliable | Pipeline::UnreliableFragmented => (self.unreliable.len(), self.unreliable_bytes),
+        };
+        let is_full = messages >= settings.queue_messages || waiting.saturating_add(bytes.len()) > settings.queue_bytes;
+        if pipeline == Pipeline::ReliableOrdered {
+            if is_full {
+                return Err(SendError::QueueFull);
+            }
+            let frame = framed(bytes);
+            self.reliable_bytes = self.reliable_bytes.saturating_add(frame.len());
+            self.reliable.push_back(Bytes::from(frame));
+        } else if is_full {
+            count(&mut stats.dropped_by_queue);
+            count(&mut self.dropped);
+        } else {
+            buffer.clear();
+            buffer.extend_from_slice(bytes);
+            self.unreliable_bytes = self.unreliable_bytes.saturating_add(bytes.len());
+            self.unreliable.push_back((pipeline, buffer));
+        }
+        Ok(())
+    }
+
+    /// Fetches what the state machine has to tell.
+    pub(super) fn news(&mut self) -> News {
+        let mut news = News::default();
+        while let Some(event) = self.connection.poll() {
+            match event {
+                Event::Connected => news.is_connected = true,
+                Event::ConnectionLost { reason } => news.lost = Some(reason),
+                Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
+                    self.stream = self.stream.or(self.connection.streams().accept(Dir::Bi));
+                }
+                Event::Stream(StreamEvent::Stopped { .. }) => news.is_stream_broken = true,
+                Event::Stream(StreamEvent::Finished { .. }) => self.is_finished = true,
+                _ => {}
+            }
+        }
+        news
+    }
+
+    /// As a client that is connected now: opens the stream, so that the server may use it too.
+    pub(super) fn open_stream(&mut self) {
+        self.stream = self.connection.streams().open(Dir::Bi);
+        self.reliable.push_front(Bytes::from_static(&[STREAM_VERSION]));
+        self.reliable_bytes = self.reliable_bytes.saturating_add(1);
+    }
+
+    /// Hands on all messages that have arrived.
+    pub(super) fn read(
+        &mut self,
+        handle: DriverConnection,
+        now: Duration,
+        settings: &DriverSettings,
+        stats: &mut QuicStats,
+        spare: &mut Vec<Vec<u8>>,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), Broken> {
+        let mut buffer = spare.pop().unwrap_or_default();
+        while let Some(datagram) = self.connection.datagrams().recv() {
+            match self.reassembler.receive(&datagram, settings.max_message_bytes, &mut buffer) {
+                Ok(Some(pipeline)) => {
+                    let bytes = core::mem::replace(&mut buffer, spare.pop().unwrap_or_default());
+                    events.push(DriverEvent::Received { connection: handle, pipeline, bytes });
+                }
+                Ok(None) => {}
+                Err(_malformed) => {
+                    count(&mut stats.malformed);
+                    self.note_malformed(now)?;
+                }
+            }
+        }
+        spare.push(buffer);
+        self.read_stream(handle, spare, events)
+    }
+
+    fn read_stream(
+        &mut self,
+        handle: DriverConnection,
+        spare: &mut Vec<Vec<u8>>,
+        events: &mut Vec<DriverEvent>,
+    ) -> Result<(), Broken> {
+        let Some(id) = self.stream else {
+            return Ok(());
+        };
+        let mut stream = self.connection.recv_stream(id);
+        // Closed after its end was read.
+        let Ok(mut chunks) = stream.read(true) else {
+            return Ok(());
+        };
+        let mut outcome = Ok(());
+        loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    let read = self.reader.read(&chunk.bytes, |message| {
+                        let mut bytes = spare.pop().unwrap_or_default();
+                        bytes.clear();
+                        bytes.extend_from_slice(message);
+                        let pipeline = Pipeline::ReliableOrdered;
+                        events.push(DriverEvent::Received { connection: handle, pipeline, bytes });
+                    });
+                    if read.is_err() {
+                        outcome = Err(Broken);
+                        break;
+                    }
+                }
+                // The other side is about to close: it sends nothing more.
+                Ok(None) | Err(quinn_proto::ReadError::Blocked) => break,
+                Err(quinn_proto::ReadError::Reset(_)) => {
+                    outcome = Err(Broken);
+                    break;
+                }
+            }
+        }
+        // What it asks to transmit leaves with the next flush.
+        let _transmit = chunks.finalize();
+        outcome
+    }
+
+    fn note_malformed(&mut self, now: Duration) -> Result<(), Broken> {
+        if now.saturating_sub(self.malformed_since) > Duration::from_millis(limits::MALFORMED_WINDOW_MS) {
+            self.malformed_since = now;
+            self.malformed = 0;
+        }
+        self.malformed = self.malformed.saturating_add(1);
+        if self.malformed > limits::MAX_MALFORMED { Err(Broken) } else { Ok(()) }
+    }
+
+    /// Discards what arrives on a connection that nobody above knows any more.
+    pub(super) fn discard(&mut self) {
+        while self.connection.datagrams().recv().is_some() {}
+        if let Some(id) = self.stream
+            && let Ok(mut chunks) = self.connection.recv_stream(id).read(true)
+        {
+            while let Ok(Some(_chunk)) = chunks.next(usize::MAX) {}
+            let _transmit = chunks.finalize();
+        }
+    }
+
+    fn note_acks(&mut self) -> Totals {
+        let totals = Totals::of(self.connection.congestion_state());
+        if totals.acked_bytes != self.acked_bytes {
+            self.acked_bytes = totals.acked_bytes;
+            self.silent_since = None;
+        }
+        totals
+    }
+
+    /// How long the other side has acknowledged nothing of what was sent.
+    pub(super) fn silence(&mut self, now: Duration) -> Duration {
+        self.note_acks();
+        self.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
+    fn is_silent(&self, now: Duration) -> bool {
+        self.silent_since.is_some_and(|since| now.saturating_sub(since) >= Duration::from_millis(limits::SILENCE_MS))
+    }
+
+    /// Hands to QUIC what the budget permits. Returns the bytes that were paid for.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Duration,
+        settings: &DriverSettings,
+        stats: &mut QuicStats,
+        spare: &mut Vec<Vec<u8>>,
+    ) -> usize {
+        let totals = self.note_acks();
+        let rtt = self.connection.rtt();
+        let Totals { acked_bytes, lost_bytes } = totals;
+        self.budget.advance(now, Feedback { acked_bytes, lost_bytes, rtt });
+        if self.is_silent(now) {
+            self.keep_alive(now, settings, stats, spare);
+            return 0;
+        }
+        let mut paid = self.hand_over_datagrams(stats, spare, true);
+        paid = paid.saturating_add(self.hand_over_reliable(now, self.budget.reliable_allowance()));
+        if paid > 0 && self.silent_since.is_none() {
+            self.silent_since = Some(now);
+        }
+        paid
+    }
+
+    /// The peer acknowledges nothing: signs of life only, at the pace of the heartbeat.
+    fn keep_alive(
+        &mut self,
+        now: Duration,
+        settings: &DriverSettings,
+        stats: &mut QuicStats,
+        spare: &mut Vec<Vec<u8>>,
+    ) {
+        for (_pipeline, buffer) in self.unreliable.drain(..) {
+            count(&mut stats.dropped_by_silence);
+            count(&mut self.dropped);
+            spare.push(buffer);
+        }
+        self.unreliable_bytes = 0;
+        let interval = Duration::from_millis(settings.heartbeat_timeout_ms.into());
+        if now.saturating_sub(self.pinged_at) >= interval {
+            self.pinged_at = now;
+            self.connection.ping();
+        }
+    }
+
+    fn hand_over_datagrams(&mut self, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>, is_budgeted: bool) -> usize {
+        let mut paid = 0_usize;
+        let reliable_waits = !self.reliable.is_empty();
+        self.unreliable_bytes = 0;
+        while let Some((pipeline, message)) = self.unreliable.pop_front() {
+            if is_budgeted && !self.budget.admits_datagram(reliable_waits) {
+                count(&mut stats.dropped_by_budget);
+                count(&mut self.dropped);
+                spare.push(message);
+                continue;
+            }
+            let mut cost = 0_usize;
+            let mut queue = self.connection.datagrams();
+            let max_datagram = queue.max_size().unwrap_or(FRAGMENT_HEADER_BYTES);
+            let number = self.next_message;
+            self.next_message = self.next_message.wrapping_add(1);
+            let mut is_taken = true;
+            let cut = datagrams(pipeline, &message, number, max_datagram, |datagram| {
+                let bytes = datagram.len().saturating_add(limits::PACKET_OVERHEAD_BYTES);
+                cost = cost.saturating_add(bytes);
+                is_taken &= queue.send(Bytes::from(datagram), true).is_ok();
+            });
+            if cut.is_err() || !is_taken {
+                count(&mut stats.dropped_by_size);
+                count(&mut self.dropped);
+            }
+            self.budget.spend_datagram(cost);
+            paid = paid.saturating_add(cost);
+            spare.push(message);
+        }
+        paid
+    }
+
+    fn hand_over_reliable(&mut self, now: Duration, allowance: usize) -> usize {
+        let Some(id) = self.stream else {
+            return 0;
+        };
+        let mut left = allowance;
+        let mut written = 0_usize;
+        while left > 0
+            && let Some(mut front) = self.reliable.pop_front()
+        {
+            let rest = front.split_off(front.len().min(left));
+            let part_bytes = front.len();
+            let mut part = [front];
+            let bytes = match self.connection.send_stream(id).write_chunks(&mut part) {
+                Ok(written) => written.bytes,
+                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => 0,
+            };
+            let [unwritten] = part;
+            for piece in [rest, unwritten] {
+                if !piece.is_empty() {
+                    self.reliable.push_front(piece);
+                }
+            }
+            written = written.saturating_add(bytes);
+            left = left.saturating_sub(bytes);
+            if bytes < part_bytes {
+                break;
+            }
+        }
+        if written == 0 {
+            self.budget.spend_reliable(0, self.reliable.is_empty());
+            return 0;
+        }
+        self.reliable_bytes = self.reliable_bytes.saturating_sub(written);
+        self.reliable_sent_at = Some(now);
+        let packets = written.div_ceil(usize::from(limits::MIN_MTU_BYTES));
+        let cost = written.saturating_add(packets.saturating_mul(limits::PACKET_OVERHEAD_BYTES));
+        self.budget.spend_reliable(cost, self.reliable.is_empty());
+        cost
+    }
+
+    /// Nobody above knows this connection any more; what was sent before still leaves, then the reason.
+    pub(super) fn begin_closing(&mut self, now: Duration, reason: CloseReason) {
+        self.handle = None;
+        self.phase = match self.phase {
+            Phase::Open => Phase::Lingering { since: now, reason },
+            _ => Phase::Closing { since: now },
+        };
+    }
+
+    /// Sends what is left, and closes once the reliable messages have arrived or time is up.
+    pub(super) fn linger(&mut self, now: Duration, instant: Instant, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>) {
+        let Phase::Lingering { since, .. } = &self.phase else {
+            return;
+        };
+        let since = *since;
+        self.hand_over_datagrams(stats, spare, false);
+        let burst = usize::try_from(limits::MAX_BURST_BYTES).unwrap_or(usize::MAX);
+        self.hand_over_reliable(now, burst);
+        let limit = Duration::from_millis(limits::LINGER_MS);
+        // What was sent longer ago has arrived, or will not.
+        let is_recent = self.reliable_sent_at.is_some_and(|at| now.saturating_sub(at) < limit);
+        let is_over = now.saturating_sub(since) >= limit;
+        if let Some(id) = self.stream
+            && (is_recent || !self.reliable.is_empty())
+            && !self.is_finished
+            && !is_over
+        {
+            if self.reliable.is_empty() {
+                // Its end is acknowledged when everything before it is. A second call is an error that says so.
+                let _already = self.connection.send_stream(id).finish();
+            }
+            return;
+        }
+        if let Phase::Lingering { reason, .. } = core::mem::replace(&mut self.phase, Phase::Closing { since: now }) {
+            self.connection.close(instant, cause::code(&reason), Bytes::from(reason.text));
+        }
+    }
+
+    /// Closes at once, with a code of the driver's own.
+    pub(super) fn abort(&mut self, now: Duration, instant: Instant, code: u32) {
+        self.handle = None;
+        self.phase = Phase::Closing { since: now };
+        self.connection.close(instant, VarInt::from_u32(code), Bytes::new());
+    }
+}

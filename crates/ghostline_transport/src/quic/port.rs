@@ -1,0 +1,602 @@
+//! One socket with its QUIC endpoint and the connections on it.
+//! `poll` brings packets from the socket to the connections and events up; `flush` brings messages down to the socket.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use quinn_proto::{
+    Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, FrameStats, Transmit,
+};
+
+use super::cause;
+use super::clock::Clock;
+use super::config::{ClientConfigs, SERVER_NAME};
+use super::link::{Attempt, Link, Phase};
+use super::socket::{DatagramSocket, Outgoing};
+use super::stats::{QuicStats, count};
+use super::trust::{Expectation, Verdict};
+use crate::close::{CloseReason, DisconnectCause};
+use crate::driver::{DriverConnection, DriverEvent};
+use crate::limits;
+use crate::settings::DriverSettings;
+use crate::slots::Slots;
+
+/// Where a connection lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Location {
+    pub(super) port: usize,
+    pub(super) link: usize,
+}
+
+/// What all ports of a driver share.
+pub(super) struct Core {
+    pub(super) settings: DriverSettings,
+    pub(super) clock: Clock,
+    pub(super) clients: ClientConfigs,
+    pub(super) connections: Slots<Location>,
+    pub(super) stats: QuicStats,
+    /// Free buffers.
+    pub(super) spare: Vec<Vec<u8>>,
+    /// Scratch for packets, empty between calls.
+    pub(super) packet: Vec<u8>,
+    /// Handshakes that may still begin in this poll.
+    pub(super) handshakes_left: usize,
+}
+
+pub(super) struct Port<S> {
+    pub(super) socket: S,
+    pub(super) endpoint: Endpoint,
+    /// Its place in the driver.
+    pub(super) number: usize,
+    pub(super) is_listening: bool,
+    /// Made to connect from, not to listen.
+    pub(super) is_client: bool,
+    /// By quinn-proto's handles, which are small, dense and reused.
+    links: Vec<Option<Box<Link>>>,
+    /// Clients whose first packet has come; quinn-proto bounds their number.
+    incoming: VecDeque<quinn_proto::Incoming>,
+    /// Links in [`Phase::Handshaking`].
+    handshaking: usize,
+    /// Links that nobody above knows any more.
+    closing: usize,
+}
+
+impl<S> Drop for Port<S> {
+    fn drop(&mut self) {
+        for incoming in self.incoming.drain(..) {
+            self.endpoint.ignore(incoming);
+        }
+    }
+}
+
+fn send<S: DatagramSocket>(
+    socket: &mut S,
+    now: Duration,
+    transmit: &Transmit,
+    packet: &[u8],
+    stats: &mut QuicStats,
+) -> usize {
+    let bytes = packet.get(..transmit.size).unwrap_or(packet);
+    let segment_bytes = transmit.segment_size.unwrap_or(bytes.len()).max(1);
+    let packets = bytes.len().div_ceil(segment_bytes);
+    let outgoing = Outgoing {
+        to: transmit.destination,
+        from_ip: transmit.src_ip,
+        ecn: transmit.ecn.map_or(0, |ecn| ecn as u8),
+        bytes,
+        segment_bytes,
+    };
+    let counter = match socket.send(now, outgoing) {
+        Ok(()) => &mut stats.packets_sent,
+        Err(_lost) => &mut stats.packets_unsent,
+    };
+    *counter = counter.saturating_add(packets as u64);
+    bytes.len().saturating_add(packets.saturating_mul(limits::UDP_HEADER_BYTES))
+}
+
+impl<S: DatagramSocket> Port<S> {
+    pub(super) fn new(socket: S, endpoint: Endpoint, number: usize, is_client: bool) -> Self {
+        Self {
+            socket,
+            endpoint,
+            number,
+            is_listening: !is_client,
+            is_client,
+            links: Vec::new(),
+            incoming: VecDeque::new(),
+            handshaking: 0,
+            closing: 0,
+        }
+    }
+
+    /// Whether nobody needs it any more.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_listening && self.incoming.is_empty() && self.links.iter().all(Option::is_none)
+    }
+
+    pub(super) fn link(&self, index: usize) -> Option<&Link> {
+        self.links.get(index)?.as_deref()
+    }
+
+    pub(super) fn link_mut(&mut self, index: usize) -> Option<&mut Link> {
+        self.links.get_mut(index)?.as_deref_mut()
+    }
+
+    /// The connections' local address has changed.
+    pub(super) fn moved(&mut self) {
+        for link in self.links.iter_mut().flatten() {
+            link.connection.local_address_changed();
+        }
+    }
+
+    fn insert(&mut self, handle: ConnectionHandle, link: Link) {
+        let index = handle.0;
+        if self.links.len() <= index {
+            self.links.resize_with(index.saturating_add(1), || None);
+        }
+        if let Some(slot) = self.links.get_mut(index) {
+            *slot = Some(Box::new(link));
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Box<Link>> {
+        let link = self.links.get_mut(index)?.take()?;
+        match link.phase {
+            Phase::Handshaking { .. } => self.handshaking = self.handshaking.saturating_sub(1),
+            Phase::Lingering { .. } | Phase::Closing { .. } => self.closing = self.closing.saturating_sub(1),
+            Phase::Connecting(_) | Phase::Open => {}
+        }
+        Some(link)
+    }
+
+    /// Removes a connection of which the other side never heard, or need not hear any more.
+    fn forget(&mut self, index: usize) -> Option<Box<Link>> {
+        let link = self.remove(index)?;
+        let _none = self.endpoint.handle_event(ConnectionHandle(index), EndpointEvent::drained());
+        Some(link)
+    }
+
+    /// Begins to connect.
+    pub(super) fn connect(
+        &mut self,
+        address: std::net::SocketAddr,
+        first: Duration,
+        expectation: Expectation,
+        core: &Core,
+    ) -> Option<usize> {
+        let (config, verdict): (_, Verdict) = core.clients.attempt(expectation.clone()).ok()?;
+        let connected = self.endpoint.connect(core.clock.instant(), config, address, SERVER_NAME);
+        let (handle, connection): (_, Connection) = connected.ok()?;
+        let now = core.clock.now();
+        let attempt = Attempt { first, since: now, expectation, verdict };
+        self.insert(handle, Link::new(connection, Phase::Connecting(attempt), now));
+        Some(handle.0)
+    }
+
+    /// Packets in, clients in, timers, events up.
+    pub(super) fn poll(&mut self, core: &mut Core, events: &mut Vec<DriverEvent>) {
+        self.receive(core);
+        self.admit(core);
+        for index in 0..self.links.len() {
+            self.service(index, core, events);
+        }
+        self.bound_closing();
+    }
+
+    fn receive(&mut self, core: &mut Core) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Self { socket, endpoint, links, incoming: waiting, .. } = self;
+        // Answers are sent when the packets are read: the socket is busy till then.
+        let mut answers: Vec<(Transmit, Vec<u8>)> = Vec::new();
+        let stats = &mut core.stats;
+        socket.receive(now, limits::RECEIVE_PACKETS_PER_POLL, &mut |packet| {
+            count(&mut stats.packets_received);
+            let mut answer = Vec::new();
+            let ecn = EcnCodepoint::from_bits(packet.ecn);
+            let bytes = BytesMut::from(packet.bytes);
+            match endpoint.handle(instant, packet.from, packet.to_ip, ecn, bytes, &mut answer) {
+                Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                    if let Some(link) = links.get_mut(handle.0).and_then(Option::as_deref_mut) {
+                        let before = frames(&link.connection.stats().frame_rx);
+                        link.connection.handle_event(event);
+                        link.is_due = true;
+                        if frames(&link.connection.stats().frame_rx) == before {
+                            count(&mut stats.packets_discarded);
+                        }
+                    }
+                }
+                Some(DatagramEvent::NewConnection(incoming)) => waiting.push_back(incoming),
+                Some(DatagramEvent::Response(transmit)) => answers.push((transmit, answer)),
+                None => count(&mut stats.packets_stray),
+            }
+        });
+        for (transmit, answer) in answers {
+            send(&mut self.socket, now, &transmit, &answer, &mut core.stats);
+        }
+    }
+
+    /// Decides on the clients whose first packet has come.
+    fn admit(&mut self, core: &mut Core) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        while let Some(incoming) = self.incoming.pop_front() {
+            let packet = &mut core.packet;
+            packet.clear();
+            let is_full = core.connections.len().saturating_add(self.handshaking) >= core.connections.limit();
+            if !self.is_listening || is_full {
+                let transmit = self.endpoint.refuse(incoming, packet);
+                send(&mut self.socket, now, &transmit, packet, &mut core.stats);
+                count(&mut core.stats.refused);
+            } else if self.handshaking >= limits::MAX_HANDSHAKES {
+                self.endpoint.ignore(incoming);
+                count(&mut core.stats.unanswered);
+            } else if self.handshaking >= limits::RETRY_ABOVE_HANDSHAKES && !incoming.remote_address_validated() {
+                // Not validated implies that a Retry is possible.
+                if let Ok(transmit) = self.endpoint.retry(incoming, packet) {
+                    send(&mut self.socket, now, &transmit, packet, &mut core.stats);
+                    count(&mut core.stats.retries);
+                }
+            } else if core.handshakes_left == 0 {
+                self.incoming.push_front(incoming);
+                break;
+            } else {
+                core.handshakes_left = core.handshakes_left.saturating_sub(1);
+                count(&mut core.stats.handshakes);
+                match self.endpoint.accept(incoming, instant, packet, None) {
+                    Ok((handle, connection)) => {
+                        self.insert(handle, Link::new(connection, Phase::Handshaking { since: now }, now));
+                        self.handshaking = self.handshaking.saturating_add(1);
+                    }
+                    Err(error) => {
+                        count(&mut core.stats.handshakes_failed);
+                        if let Some(transmit) = error.response {
+                            send(&mut self.socket, now, &transmit, packet, &mut core.stats);
+                        }
+                    }
+                }
+            }
+        }
+        core.packet.clear();
+    }
+
+    /// Passes on what a connection has to tell its endpoint. Returns whether the connection is over for QUIC, too.
+    fn route(&mut self, index: usize) -> bool {
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        let mut is_drained = false;
+        while let Some(event) = link.connection.poll_endpoint_events() {
+            is_drained |= event.is_drained();
+            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(index), event) {
+                link.connection.handle_event(event);
+            }
+        }
+        is_drained
+    }
+
+    /// Timers and events of one connection.
+    fn service(&mut self, index: usize, core: &mut Core, events: &mut Vec<DriverEvent>) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if link.connection.poll_timeout().is_some_and(|due| due <= instant) {
+            link.connection.handle_timeout(instant);
+            link.is_due = true;
+        }
+        if core::mem::take(&mut link.is_due) {
+            let is_drained = self.route(index);
+            self.take_news(index, core, events);
+            if is_drained {
+                if let Some(link) = self.remove(index)
+                    && let Some(handle) = link.handle
+                {
+                    // Never without news of a loss; if so, it is lost.
+                    core.connections.remove(handle);
+                    events.push(DriverEvent::Disconnected { connection: handle, cause: DisconnectCause::Timeout });
+                }
+                return;
+            }
+        }
+        self.watch_deadlines(index, core, now, instant, events);
+    }
+
+    fn take_news(&mut self, index: usize, core: &mut Core, events: &mut Vec<DriverEvent>) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let news = link.news();
+        if news.is_connected {
+            match link.phase {
+                Phase::Handshaking { .. } => {
+                    self.handshaking = self.handshaking.saturating_sub(1);
+                    match core.connections.insert(Location { port: self.number, link: index }) {
+                        Ok(handle) => {
+                            link.phase = Phase::Open;
+                            link.handle = Some(handle);
+                            count(&mut core.stats.accepted);
+                            events.push(DriverEvent::Accepted { connection: handle });
+                        }
+                        Err(_full) => {
+                            count(&mut core.stats.refused);
+                            link.abort(now, instant, cause::REFUSED);
+                            self.closing = self.closing.saturating_add(1);
+                        }
+                    }
+                }
+                Phase::Connecting(_) => {
+                    link.phase = Phase::Open;
+                    link.open_stream();
+                    if let Some(connection) = link.handle {
+                        events.push(DriverEvent::Connected { connection });
+                    }
+                }
+                Phase::Open | Phase::Lingering { .. } | Phase::Closing { .. } => {}
+            }
+        }
+        let Some(handle) = link.handle.filter(|_| link.is_open()) else {
+            link.discard();
+            if let Some(error) = news.lost {
+                self.end_unopened(index, &error, core, events);
+            }
+            return;
+        };
+        let Core { settings, stats, spare, .. } = core;
+        let read = link.read(handle, now, settings, stats, spare, events);
+        if let Some(error) = news.lost {
+            let cause = cause::of(&error);
+            self.end(index, cause, core, events);
+        } else if read.is_err() || news.is_stream_broken {
+            link.abort(now, instant, cause::PROTOCOL_ERROR);
+            self.closing = self.closing.saturating_add(1);
+            core.connections.remove(handle);
+            let cause = DisconnectCause::ProtocolError;
+            events.push(DriverEvent::Disconnected { connection: handle, cause });
+        }
+    }
+
+    /// QUIC lost an open connection, or one that was being opened: tells of it.
+    fn end(&mut self, index: usize, cause: DisconnectCause, core: &mut Core, events: &mut Vec<DriverEvent>) {
+        let now = core.clock.now();
+        if let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) {
+            if let Some(handle) = link.handle.take() {
+                core.connections.remove(handle);
+                events.push(DriverEvent::Disconnected { connection: handle, cause });
+            }
+            link.phase = Phase::Closing { since: now };
+            self.closing = self.closing.saturating_add(1);
+        }
+    }
+
+    fn end_unopened(
+        &mut self,
+        index: usize,
+        error: &quinn_proto::ConnectionError,
+        core: &mut Core,
+        events: &mut Vec<DriverEvent>,
+    ) {
+        let now = core.clock.now();
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        match &link.phase {
+            Phase::Handshaking { .. } => {
+                count(&mut core.stats.handshakes_failed);
+                self.handshaking = self.handshaking.saturating_sub(1);
+                self.closing = self.closing.saturating_add(1);
+                link.phase = Phase::Closing { since: now };
+            }
+            Phase::Connecting(attempt) => {
+                let cause = match cause::of(error) {
+                    _ if attempt.verdict.is_untrusted() => DisconnectCause::Untrusted,
+                    // The deadline decides when it is over; until then it is tried again.
+                    DisconnectCause::Timeout => return,
+                    cause => cause,
+                };
+                self.end(index, cause, core, events);
+            }
+            Phase::Open | Phase::Lingering { .. } | Phase::Closing { .. } => {}
+        }
+    }
+
+    fn watch_deadlines(
+        &mut self,
+        index: usize,
+        core: &mut Core,
+        now: Duration,
+        instant: Instant,
+        events: &mut Vec<DriverEvent>,
+    ) {
+        let deadline = core.settings.connect_deadline();
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        match &link.phase {
+            Phase::Handshaking { since } if now.saturating_sub(*since) >= deadline => {
+                count(&mut core.stats.handshakes_failed);
+                self.forget(index);
+            }
+            Phase::Connecting(attempt) => {
+                if now.saturating_sub(attempt.first) >= deadline {
+                    if let Some(link) = self.forget(index)
+                        && let Some(connection) = link.handle
+                    {
+                        core.connections.remove(connection);
+                        let cause = DisconnectCause::MaxConnectionAttempts;
+                        events.push(DriverEvent::Disconnected { connection, cause });
+                    }
+                    return;
+                }
+                let patience = Duration::from_millis(core.settings.connect_timeout_ms.into());
+                let is_unheard = link.connection.stats().udp_rx.datagrams == 0;
+                let is_tried = now.saturating_sub(attempt.since) >= patience;
+                if link.connection.is_closed() || (is_unheard && is_tried) {
+                    self.try_again(index, core);
+                }
+            }
+            Phase::Open => {
+                let limit = Duration::from_millis(core.settings.disconnect_timeout_ms.into());
+                if link.silence(now) >= limit
+                    && let Some(connection) = link.handle
+                {
+                    link.abort(now, instant, cause::SILENT);
+                    self.closing = self.closing.saturating_add(1);
+                    core.connections.remove(connection);
+                    events.push(DriverEvent::Disconnected { connection, cause: DisconnectCause::Timeout });
+                }
+            }
+            Phase::Handshaking { .. } | Phase::Lingering { .. } | Phase::Closing { .. } => {}
+        }
+    }
+
+    /// Nobody answered: the next attempt under the same handle.
+    fn try_again(&mut self, index: usize, core: &mut Core) {
+        let Some(link) = self.forget(index) else {
+            return;
+        };
+        let (Phase::Connecting(attempt), Some(handle)) = (link.phase, link.handle) else {
+            return;
+        };
+        let address = link.connection.remote_address();
+        // It worked before, with the same arguments.
+        if let Some(new) = self.connect(address, attempt.first, attempt.expectation, core) {
+            if let Some(link) = self.link_mut(new) {
+                link.handle = Some(handle);
+            }
+            if let Some(location) = core.connections.get_mut(handle) {
+                location.link = new;
+            }
+        }
+    }
+
+    /// Closes a connection or an attempt from above.
+    pub(super) fn disconnect(&mut self, index: usize, reason: CloseReason, core: &Core) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        self.closing = self.closing.saturating_add(1);
+        link.begin_closing(now, reason.bounded());
+        if let Phase::Closing { .. } = link.phase {
+            // Before the handshake is complete, reasons don't travel.
+            link.connection.close(instant, 0_u32.into(), bytes::Bytes::new());
+        }
+    }
+
+    /// Of more closed connections than may be, forgets those that closed first.
+    fn bound_closing(&mut self) {
+        while self.closing > limits::MAX_CLOSING {
+            let since = |link: &Link| match link.phase {
+                Phase::Lingering { since, .. } | Phase::Closing { since } => Some(since),
+                _ => None,
+            };
+            let closing =
+                self.links.iter().enumerate().filter_map(|(index, link)| Some((since(link.as_ref()?)?, index)));
+            let Some((_since, oldest)) = closing.min() else {
+                return;
+            };
+            self.forget(oldest);
+        }
+    }
+
+    /// Messages down, packets out.
+    pub(super) fn flush(&mut self, core: &mut Core) {
+        for index in 0..self.links.len() {
+            self.flush_link(index, core);
+        }
+    }
+
+    fn flush_link(&mut self, index: usize, core: &mut Core) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Core { settings, stats, spare, packet, .. } = core;
+        let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let mut paid = 0;
+        match link.phase {
+            Phase::Open => paid = link.hand_over(now, settings, stats, spare),
+            Phase::Lingering { .. } => link.linger(now, instant, stats, spare),
+            Phase::Handshaking { .. } | Phase::Connecting(_) | Phase::Closing { .. } => {}
+        }
+        // What QUIC repeats on its own is bounded, too: the rest waits for the next flush.
+        let burst = usize::try_from(link.budget.burst()).unwrap_or(usize::MAX);
+        let limit = burst.saturating_add(paid).saturating_add(limits::MAX_FRAGMENTED_BYTES);
+        let mut sent = 0_usize;
+        while sent < limit {
+            packet.clear();
+            let Some(transmit) = link.connection.poll_transmit(instant, self.socket.max_segments(), packet) else {
+                break;
+            };
+            sent = sent.saturating_add(send(&mut self.socket, now, &transmit, packet, stats));
+        }
+        packet.clear();
+        link.budget.settle(sent.saturating_sub(paid));
+        link.is_due = true;
+    }
+
+    /// The driver goes away: tells everybody, once.
+    pub(super) fn close_all(&mut self, core: &mut Core) {
+        let (now, instant) = (core.clock.now(), core.clock.instant());
+        for link in self.links.iter_mut().flatten() {
+            if !matches!(link.phase, Phase::Closing { .. }) {
+                if link.is_open() {
+                    // What waits leaves first, as far as the budget goes; nothing is repeated any more.
+                    link.hand_over(now, &core.settings, &mut core.stats, &mut core.spare);
+                    while let Some(transmit) = link.connection.poll_transmit(instant, 1, &mut core.packet) {
+                        send(&mut self.socket, now, &transmit, &core.packet, &mut core.stats);
+                        core.packet.clear();
+                    }
+                }
+                let reason = match &link.phase {
+                    Phase::Lingering { reason, .. } => reason.clone(),
+                    _ => CloseReason::default(),
+                };
+                link.connection.close(instant, cause::code(&reason), reason.text.into_bytes().into());
+            }
+            core.packet.clear();
+            if let Some(transmit) = link.connection.poll_transmit(instant, 1, &mut core.packet) {
+                send(&mut self.socket, now, &transmit, &core.packet, &mut core.stats);
+            }
+        }
+        core.packet.clear();
+    }
+
+    /// The connections that are known above.
+    pub(super) fn handles(&self) -> impl Iterator<Item = DriverConnection> {
+        self.links.iter().flatten().filter_map(|link| link.handle)
+    }
+}
+
+/// Frames of any kind that were received. Every packet that is taken has at least one.
+fn frames(stats: &FrameStats) -> u64 {
+    [
+        stats.acks,
+        stats.ack_frequency,
+        stats.crypto,
+        stats.connection_close,
+        stats.data_blocked,
+        stats.datagram,
+        stats.handshake_done.into(),
+        stats.immediate_ack,
+        stats.max_data,
+        stats.max_stream_data,
+        stats.max_streams_bidi,
+        stats.max_streams_uni,
+        stats.new_connection_id,
+        stats.new_token,
+        stats.path_challenge,
+        stats.path_response,
+        stats.ping,
+        stats.reset_stream,
+        stats.retire_connection_id,
+        stats.stream_data_blocked,
+        stats.streams_blocked_bidi,
+        stats.streams_blocked_uni,
+        stats.stop_sending,
+        stats.stream,
+    ]
+    .into_iter()
+    .fold(0, u64::wrapping_add)
+}

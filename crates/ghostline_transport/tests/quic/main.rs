@@ -1,0 +1,8 @@
+//! What the QUIC driver promises, seen from outside: one test binary, one file per subject.
+//! Virtual time and a network in memory, except for a few tests over real UDP with bounded waits.
+
+#![cfg(feature = "quic")]
+
+mod connecting;
+mod harness;
+mod messages;
