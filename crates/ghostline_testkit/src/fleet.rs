@@ -33,6 +33,7 @@ pub struct FleetBuilder {
     link: LinkProfile,
     order: WorldOrder,
     settings: BootstrapSettings,
+    drivers: DriverSettings,
 }
 
 #[derive(Clone, Default)]
@@ -121,6 +122,12 @@ impl FleetBuilder {
         self
     }
 
+    /// The settings of all drivers, the largest message among them. Default: the transport's.
+    pub fn driver_settings(mut self, settings: DriverSettings) -> Self {
+        self.drivers = settings;
+        self
+    }
+
     /// Makes the worlds. Nobody listens or connects yet.
     ///
     /// # Panics
@@ -129,8 +136,7 @@ impl FleetBuilder {
         let logs = Logs::capture();
         let make =
             self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
-        let drivers =
-            InProcessDrivers { posing_as_socket: self.link.counts_as_socket(), settings: DriverSettings::default() };
+        let drivers = InProcessDrivers { posing_as_socket: self.link.counts_as_socket(), settings: self.drivers };
         let bootstrap = make(self.settings).drivers(drivers);
         let mut fleet = Fleet {
             seed: self.seed,
@@ -254,6 +260,7 @@ impl Fleet {
             link: LinkProfile::default(),
             order: WorldOrder::ServerFirst,
             settings: BootstrapSettings::default(),
+            drivers: DriverSettings::default(),
         }
     }
 

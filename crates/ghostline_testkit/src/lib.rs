@@ -10,7 +10,9 @@ mod link;
 mod logs;
 
 pub use fleet::{FLEET_PORT, FRAME, Fleet, FleetBuilder, FleetWorld};
-pub use ghostline::transport::{Direction, LinkConditions, LinkProfile, LinkStats, Loss, Pipeline, Recorded};
+pub use ghostline::transport::{
+    Direction, DriverSettings, LinkConditions, LinkProfile, LinkStats, Loss, Pipeline, Recorded,
+};
 pub use ghostline::wire::MessageKind;
 pub use ghostline::world::WorldOrder;
 pub use link::Link;

@@ -64,6 +64,11 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// Like [`inject_raw`](Self::inject_raw); false if the link takes no more.
+    pub fn try_inject(&mut self, direction: Direction, pipeline: Pipeline, message: Vec<u8>) -> bool {
+        self.network.inject(self.client, direction, pipeline, message).is_ok()
+    }
+
     /// Starts keeping what crosses the link.
     pub fn record(&mut self) {
         self.network.record(self.client, true);

@@ -28,6 +28,7 @@ struct Captured {
 pub struct Logs {
     captured: Arc<Mutex<Captured>>,
     expected: Vec<Regex>,
+    tolerated: Vec<Regex>,
     _guard: DefaultGuard,
 }
 
@@ -35,7 +36,12 @@ impl Logs {
     pub(crate) fn capture() -> Self {
         let captured = Arc::new(Mutex::new(Captured::default()));
         let subscriber = Registry::default().with(CaptureLayer { captured: Arc::clone(&captured) });
-        Self { captured, expected: Vec::new(), _guard: tracing::subscriber::set_default(subscriber) }
+        Self {
+            captured,
+            expected: Vec::new(),
+            tolerated: Vec::new(),
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     /// Lines that match `pattern` are expected from now on; at least one must come before the fleet is dropped.
@@ -45,6 +51,17 @@ impl Logs {
     pub fn expect(&mut self, pattern: &str) {
         match Regex::new(pattern) {
             Ok(regex) => self.expected.push(regex),
+            Err(error) => panic!("`{pattern}` is not a regular expression: {error}"),
+        }
+    }
+
+    /// Lines that match `pattern` may come, or not: for tests in which chance decides.
+    ///
+    /// # Panics
+    /// `pattern` is not a regular expression.
+    pub fn tolerate(&mut self, pattern: &str) {
+        match Regex::new(pattern) {
+            Ok(regex) => self.tolerated.push(regex),
             Err(error) => panic!("`{pattern}` is not a regular expression: {error}"),
         }
     }
@@ -70,7 +87,7 @@ impl Logs {
         let lines = self.lines();
         let unexpected = lines
             .iter()
-            .filter(|line| !self.expected.iter().any(|regex| regex.is_match(&line.text)))
+            .filter(|line| !self.expected.iter().chain(&self.tolerated).any(|regex| regex.is_match(&line.text)))
             .map(|line| format!("unexpected {}: {}", line.level, line.text));
         let unmet = self
             .expected

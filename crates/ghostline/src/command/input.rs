@@ -1,10 +1,11 @@
 //! Input components and their hidden buffers: shown for sampling, taken into the buffer, and shown again for every simulated tick.
 
-use bevy_ecs::prelude::{Mut, World};
+use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::NetworkTick;
 
 use super::registry::CommandRegistry;
 use crate::connection::NetworkId;
+use crate::ghost::GhostOwnerIsLocal;
 use crate::snapshot::local_network_id;
 use crate::time::NetworkTime;
 
@@ -41,6 +42,26 @@ pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool 
         let world: &World = world;
         types.types.iter_mut().any(|ty| ty.ops.changes_after(world, tick))
     })
+}
+
+/// Client: these ghosts are dropped, and may come back when the server begins anew. Presses counted for them must not begin anew with them.
+pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        for ty in &mut types.types {
+            for &ghost in ghosts {
+                if world.get::<GhostOwnerIsLocal>(ghost).is_some() {
+                    ty.ops.carry_over(world, ghost);
+                }
+            }
+        }
+    });
+}
+
+/// Client: the server of all ghosts is gone.
+pub(crate) fn forget_carried(world: &mut World) {
+    for ty in &mut world.resource_mut::<CommandRegistry>().types {
+        ty.ops.forget_carried();
+    }
 }
 
 fn with_target(world: &mut World, work: impl FnOnce(&mut CommandRegistry, &mut World, Option<NetworkId>, NetworkTick)) {

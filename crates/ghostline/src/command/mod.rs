@@ -11,9 +11,11 @@ mod send;
 
 pub use buffer::{COMMAND_BUFFER_CAPACITY, CommandBuffer};
 pub use data::{CommandData, InputComponentData, InputField};
-pub(crate) use input::{apply, input_changes_after};
+pub(crate) use input::{apply, carry_over, forget_carried, input_changes_after};
 pub use input::{gather, restore_for_gathering};
 pub use input_event::InputEvent;
+#[cfg(test)]
+pub(crate) use receive::shown_age;
 pub use receive::{MAX_COMMAND_PACKETS_PER_TICK, receive};
 pub use registry::CommandAppExt;
 pub(crate) use registry::{CommandRegistry, register_input};

@@ -1,9 +1,7 @@
 //! Server: command packets of this tick, into the buffers of their targets. Every packet that arrived is used; ownership is always checked.
 
 use bevy_ecs::prelude::{Entity, Mut, World};
-use ghostline_wire::{
-    BitReader, BlockReader, BlockTarget, CommandHeader, DecodeError, DecodedBlock, NetworkTick, read_block,
-};
+use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, DecodedBlock, NetworkTick, read_block};
 
 use super::registry::CommandRegistry;
 use crate::connection::{
@@ -48,10 +46,18 @@ pub fn receive(world: &mut World) {
 /// How late commands come, smoothed over about eight ticks.
 fn measure_command_age(world: &mut World, entity: Entity, server_tick: NetworkTick) {
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
-    if let Some(newest) = ack.most_recent_full_command_tick.or(ack.most_recent_command_tick) {
+    if let Some(newest) = ack.most_recent_full_command_tick {
         let late = server_tick.ticks_since(newest).clamp(-MAX_AGE_TICKS, MAX_AGE_TICKS);
-        ack.server_command_age = (7 * ack.server_command_age + 256 * late) / 8;
+        ack.command_age_q16 = (7 * ack.command_age_q16 + (i64::from(late) << 16)) / 8;
+        ack.server_command_age = shown_age(ack.command_age_q16);
     }
+}
+
+/// The average as clients are told it, in 1/256 ticks. What is less than 1/32 tick is nothing: an average never quite gets there.
+pub(crate) fn shown_age(age_q16: i64) -> i32 {
+    const NOTHING: i64 = (1 << 16) / 32;
+    // It fits: what is averaged is bounded.
+    if age_q16.abs() < NOTHING { 0 } else { (age_q16 / 256) as i32 }
 }
 
 /// An age beyond this says only that something is very wrong.
@@ -69,7 +75,7 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
         return;
     }
     snapshot::acknowledge(world, entity, &header);
-    if read_blocks(world, entity, &mut input, header.input_target_tick, server_tick).is_err() {
+    for _ in 0..read_blocks(world, entity, &mut input, header.input_target_tick, server_tick) {
         count_invalid(world, entity, "a malformed command block");
     }
 }
@@ -95,26 +101,28 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
     }
 }
 
-/// Reads the blocks one by one: a bad one costs itself, and what follows it only if its length can't be trusted.
+/// Reads the blocks one by one: a bad one costs itself, and what follows it only if its length can't be trusted. Returns how many
+/// were bad.
 fn read_blocks(
     world: &mut World,
     connection: Entity,
     input: &mut BitReader<'_>,
     input_target_tick: NetworkTick,
     server_tick: NetworkTick,
-) -> Result<(), DecodeError> {
+) -> u32 {
     world.resource_scope(|world, types: Mut<CommandRegistry>| {
         let mut reader = BlockReader::new();
         let mut block = DecodedBlock::default();
-        let mut first_error = Ok(());
-        while let Some(raw) = reader.next_block(input)? {
-            // A type that this side doesn't know can't be: the handshake compared them.
-            let Some(ty) = types.types.get(raw.type_index as usize) else {
-                first_error = first_error.and(Err(DecodeError::BadValue { what: "command type" }));
-                continue;
+        let mut bad = 0;
+        loop {
+            let raw = match reader.next_block(input) {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return bad,
+                Err(_) => return bad + 1,
             };
-            if let Err(error) = read_block(raw.body, &ty.layout, input_target_tick, &mut block) {
-                first_error = first_error.and(Err(error));
+            let Some(ty) = types.types.get(raw.type_index as usize) else { continue };
+            if read_block(raw.body, &ty.layout, input_target_tick, &mut block).is_err() {
+                bad += 1;
                 continue;
             }
             let Some(entity) = target_entity(world, connection, block.target) else { continue };
@@ -123,7 +131,6 @@ fn read_blocks(
             stats.stored_commands += counts.stored + counts.late;
             stats.late_commands += counts.late;
         }
-        first_error
     })
 }
 

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use super::buffer::{CommandBuffer, Stored};
 use super::data::{CommandData, InputComponentData};
 use crate::connection::NetworkId;
-use crate::ghost::GhostOwner;
+use crate::ghost::{GhostInstance, GhostOwner};
 use crate::prediction::{Frozen, PredictedGhost};
 use crate::world::WorldKind;
 
@@ -39,6 +39,10 @@ pub(super) trait CommandOps: Send + Sync {
     fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
     /// Inputs: the component goes into the buffer at `target`.
     fn gather(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
+    /// Inputs: the events counted so far for this ghost of the player go on being counted when it comes back.
+    fn carry_over(&mut self, _world: &World, _ghost: Entity) {}
+    /// Inputs: the server is gone, and with it all ghosts.
+    fn forget_carried(&mut self) {}
     /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
     fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
     /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`.
@@ -113,7 +117,7 @@ impl CommandAppExt for App {
 pub(crate) fn register_input<I: InputComponentData + Component>(world: &mut World) {
     let kind = crate::world::kind_of(world);
     let (sampled, driven, predicted) = (world.query(), world.query_filtered(), world.query_filtered());
-    let ops = Box::new(InputOps::<I> { sampled, driven, predicted, kind });
+    let ops = Box::new(InputOps::<I> { sampled, driven, predicted, carried: Vec::new(), kind });
     world.get_resource_or_init::<CommandRegistry>().register(I::schema(), ops);
 }
 
@@ -161,13 +165,23 @@ impl<T: CommandData> CommandOps for BufferOps<T> {
 /// An input component with its hidden command buffer.
 struct InputOps<I: InputComponentData + Component> {
     /// Sampled on the side of the player.
-    sampled: QueryState<(Option<&'static GhostOwner>, &'static mut I, &'static mut CommandBuffer<I>)>,
+    sampled: QueryState<(
+        Option<&'static GhostInstance>,
+        Option<&'static GhostOwner>,
+        &'static mut I,
+        &'static mut CommandBuffer<I>,
+    )>,
     /// Driven by the simulation.
     driven: QueryState<(&'static CommandBuffer<I>, &'static mut I), (With<CommandBuffer<I>>, Without<Frozen>)>,
     /// What merged steps of prediction must look at.
     predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
+    /// The newest commands for ghosts that this client had to drop and that may come back, by id and spawn tick.
+    carried: Vec<(u32, NetworkTick, I)>,
     kind: WorldKind,
 }
+
+/// The commands of so many dropped ghosts are kept per input type; the oldest go.
+const MAX_CARRIED_INPUTS: usize = 256;
 
 impl<I: InputComponentData + Component> InputOps<I> {
     /// Whether the local player fills this entity's input. In a local world everything is the player's.
@@ -190,7 +204,7 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
     }
 
     fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
-        for (owner, mut input, buffer) in self.sampled.iter_mut(world) {
+        for (_, owner, mut input, buffer) in self.sampled.iter_mut(world) {
             if !Self::is_sampled(self.kind, owner, own) {
                 continue;
             }
@@ -203,16 +217,42 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
     }
 
     fn gather(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
-        for (owner, input, mut buffer) in self.sampled.iter_mut(world) {
+        for (instance, owner, input, mut buffer) in self.sampled.iter_mut(world) {
             if !Self::is_sampled(self.kind, owner, own) {
                 continue;
             }
             let mut command = input.clone();
             if let Some((_, before)) = buffer.get_at_tick(target) {
                 command.add_events(before);
+            } else if let Some(instance) = instance
+                && let Some(place) = self
+                    .carried
+                    .iter()
+                    .position(|&(id, spawn_tick, _)| id == instance.ghost_id && Some(spawn_tick) == instance.spawn_tick)
+            {
+                // The server goes on counting from what it has seen of this ghost.
+                command.add_events(&self.carried.swap_remove(place).2);
             }
             buffer.add(target, command);
         }
+    }
+
+    fn carry_over(&mut self, world: &World, ghost: Entity) {
+        let (Some(instance), Some(buffer)) = (world.get::<GhostInstance>(ghost), world.get::<CommandBuffer<I>>(ghost))
+        else {
+            return;
+        };
+        let newest = buffer.iter().reduce(|newest, entry| if entry.0.is_newer_than(newest.0) { entry } else { newest });
+        let (Some(spawn_tick), Some((_, command))) = (instance.spawn_tick, newest) else { return };
+        self.carried.retain(|&(id, tick, _)| (id, tick) != (instance.ghost_id, spawn_tick));
+        if self.carried.len() >= MAX_CARRIED_INPUTS {
+            self.carried.remove(0);
+        }
+        self.carried.push((instance.ghost_id, spawn_tick, command.clone()));
+    }
+
+    fn forget_carried(&mut self) {
+        self.carried.clear();
     }
 
     fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {

@@ -215,6 +215,10 @@ fn drop_message(world: &mut World, entity: Entity, kind: Option<MessageKind>) {
 pub(crate) fn count_invalid(world: &mut World, entity: Entity, what: &str) {
     let now = world.resource::<FrameClock>().now;
     world.resource_mut::<NetworkStats>().invalid_messages += 1;
+    if world.get::<NetworkStreamRequestDisconnect>(entity).is_some() {
+        // It is being closed already: nothing it says matters.
+        return;
+    }
     let id = world.get::<NetworkId>(entity).copied().unwrap_or_default();
     let Some(mut invalid) = world.get_mut::<InvalidMessages>(entity) else { return };
     let too_many = invalid.count(now);

@@ -29,10 +29,10 @@ pub fn apply(world: &mut World) {
                     }
                 }
             }
-            let none = Coverage::default();
+
             for dying in snapshots.dying.iter_mut().filter(|dying| !dying.ghost.predicted) {
                 if let Some(ty) = registry.get(dying.ghost.ghost_type) {
-                    show_interpolated(world, ty, &mut dying.ghost, &none, at, max_extrapolation);
+                    show_interpolated(world, ty, &mut dying.ghost, &dying.coverage, at, max_extrapolation);
                 }
             }
         });

@@ -40,7 +40,12 @@ pub(crate) struct ClientChunk {
 pub(crate) struct DyingGhost {
     pub ghost: Box<HeldGhost>,
     pub at: NetworkTick,
+    /// What was known of its chunk, so that a ghost that rested goes on resting.
+    pub coverage: Coverage,
 }
+
+/// So many despawned ghosts are shown on until their time has come; what comes on top vanishes at once.
+pub const MAX_DYING_GHOSTS: usize = 65_536;
 
 /// How many ghosts there are, for progress bars. A resource of client worlds.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,6 +74,8 @@ pub(crate) struct ClientSnapshots {
     tombstones: Vec<u32>,
     pub waiting: Vec<Slot>,
     pub dying: Vec<DyingGhost>,
+    /// Entities that go without being shown on.
+    pub vanished: Vec<Entity>,
     pub relevant_on_server: u32,
 }
 
@@ -81,7 +88,8 @@ impl ClientSnapshots {
             .flatten()
             .flat_map(|chunk| chunk.ghosts.iter().flatten())
             .filter_map(|ghost| ghost.entity);
-        let entities = held.chain(self.dying.iter().filter_map(|dying| dying.ghost.entity)).collect();
+        let dying = self.dying.iter().filter_map(|dying| dying.ghost.entity).chain(self.vanished.iter().copied());
+        let entities = held.chain(dying).collect();
         let errors = std::mem::take(&mut self.errors);
         *self = Self { epoch, errors, ..Self::default() };
         entities
@@ -127,14 +135,16 @@ impl ClientSnapshots {
         {
             *tombstone = tick.raw();
         }
-        let Some(place) =
-            self.chunks.get_mut(slot.chunk()).and_then(|chunk| chunk.as_deref_mut()?.ghosts.get_mut(slot.place()))
-        else {
-            return;
-        };
-        if let Some(ghost) = place.take_if(|ghost| tick.is_newer_than(ghost.spawn_tick)) {
-            self.waiting.retain(|&waiting| waiting != slot);
-            self.dying.push(DyingGhost { ghost, at: tick });
+        let Some(chunk) = self.chunks.get_mut(slot.chunk()).and_then(|chunk| chunk.as_deref_mut()) else { return };
+        let Some(place) = chunk.ghosts.get_mut(slot.place()) else { return };
+        let Some(ghost) = place.take_if(|ghost| tick.is_newer_than(ghost.spawn_tick)) else { return };
+        match ghost.entity {
+            // It was never shown; it waits no longer (`spawn_due_ghosts` finds its place empty).
+            None => self.waiting.retain(|&waiting| waiting != slot),
+            Some(_) if self.dying.len() < MAX_DYING_GHOSTS => {
+                self.dying.push(DyingGhost { ghost, at: tick, coverage: chunk.coverage.clone() });
+            }
+            Some(entity) => self.vanished.push(entity),
         }
     }
 
@@ -168,12 +178,15 @@ pub(crate) fn forget_server(world: &mut World) {
     drop_ghosts(world, None);
     // The next connection counts its epochs anew.
     world.insert_resource(LeftEpoch(None));
+    crate::command::forget_carried(world);
 }
 
 /// Drops every ghost of the server, and begins with `epoch`.
 pub(crate) fn drop_ghosts(world: &mut World, epoch: Option<Epoch>) {
     let Some(mut snapshots) = world.get_resource_mut::<ClientSnapshots>() else { return };
-    for entity in snapshots.reset(epoch) {
+    let dropped = snapshots.reset(epoch);
+    crate::command::carry_over(world, &dropped);
+    for entity in dropped {
         if let Ok(entity) = world.get_entity_mut(entity) {
             entity.despawn();
         }

@@ -89,6 +89,8 @@ pub(crate) struct SnapshotSendState {
     /// Packets sent in this epoch; what is acknowledged beyond was never sent.
     packets_sent: u64,
     newest_sent_tick: Option<NetworkTick>,
+    /// Despawns took the room of a ghost: the next packet goes without them.
+    pub hold_despawns: bool,
 }
 
 impl Default for SnapshotSendState {
@@ -105,6 +107,7 @@ impl Default for SnapshotSendState {
             settled_revision: None,
             packets_sent: 0,
             newest_sent_tick: None,
+            hold_despawns: false,
         }
     }
 }

@@ -48,8 +48,8 @@ pub(crate) struct EncodeRequest<'a> {
     pub fragmented_bytes: usize,
 }
 
-/// Where the packets go. True: sent. The flag says whether it needs the fragmented pipeline.
-pub(crate) type Transmit<'a> = dyn FnMut(&[u8], bool) -> bool + 'a;
+/// Where the packets go. True: sent.
+pub(crate) type Transmit<'a> = dyn FnMut(&[u8]) -> bool + 'a;
 
 /// Buffers of the encoder, used again for every client and tick.
 #[derive(Default)]
@@ -62,6 +62,8 @@ pub(crate) struct Encoder {
     record: Vec<(u32, u64)>,
     despawns: Vec<DespawnEntry>,
     despawn_slots: Vec<Slot>,
+    /// Whether the packet holds prefabs or despawns.
+    has_lists: bool,
     pub counts: EncodeCounts,
 }
 
@@ -69,8 +71,10 @@ pub(crate) struct Encoder {
 struct Candidate {
     chunk: usize,
     priority: u64,
-    /// Ghosts that need bits.
+    /// Ghosts that need bits. Those that don't get them in a packet are not covered by it.
     wanted: u64,
+    /// Of them, those that no packet of this tick holds yet.
+    left: u64,
 }
 
 /// A chunk of the packet that is being made, with its rows in `Encoder::pieces`.
@@ -88,12 +92,28 @@ struct Piece {
     len: usize,
 }
 
-/// Bits that a chunk takes besides its rows, at most: header with two masks, one more name of a baseline.
-const CHUNK_OVERHEAD_BITS: usize = 38 + 6 + 1 + 64 + 1 + 64 + 38;
-/// Bits after the last chunk, at most, and the number of chunks.
-const TRAILER_BITS: usize = 3 * 38 + 7;
+/// Bits of one entry of the prefab list.
+const PREFAB_BITS: usize = 128;
+/// Bits of one despawn, at most.
+const DESPAWN_BITS: usize = 40;
+/// Padding of the last byte, at most.
+const PADDING_BITS: usize = 7;
+/// The counts of both lists, the first prefab's number, and an empty chunk section, at most.
+const LIST_ENDS_BITS: usize = 64;
 /// A share of the packet that despawns may take, at most.
 const DESPAWN_SHARE: f32 = 0.33;
+
+/// Bits of the gap before a chunk, at most.
+fn gap_bits(store: &RowStore) -> usize {
+    2 * packed_bits(store.chunks.len() as u32) as usize
+}
+
+/// Bits that a chunk takes besides its rows and its gap, at most: type, width, two masks, one more name of a baseline.
+fn header_bits(chunk: &Chunk, wanted: u64) -> usize {
+    const BASELINE_BITS: usize = 38;
+    let width = (u64::BITS - wanted.leading_zeros()) as usize;
+    packed_bits(u32::from(chunk.ghost_type)) as usize + 6 + 2 * (1 + width) + BASELINE_BITS
+}
 
 impl Encoder {
     /// Makes and sends the packets of one client for one tick.
@@ -116,7 +136,7 @@ impl Encoder {
         {
             let before = next_candidate;
             let sent = self.encode_packet(request, store, state, first, &mut next_candidate, transmit);
-            if !sent || (!first && before == next_candidate) {
+            if !sent || (before == next_candidate && self.chosen.is_empty()) {
                 break;
             }
             first = false;
@@ -147,7 +167,7 @@ impl Encoder {
             settled = false;
             let age = view.last_sent.map_or(1, |sent| u64::try_from(request.tick.ticks_since(sent)).unwrap_or(0)) + 1;
             let importance = request.types.get(usize::from(chunk.ghost_type)).map_or(1, |ty| u64::from(ty.importance));
-            self.candidates.push(Candidate { chunk: index, priority: importance * age, wanted });
+            self.candidates.push(Candidate { chunk: index, priority: importance * age, wanted, left: wanted });
         }
         if settled {
             state.settled_revision = Some(store.revision);
@@ -165,51 +185,62 @@ impl Encoder {
         transmit: &mut Transmit<'_>,
     ) -> bool {
         self.begin_packet(request, state, first);
-        let capacity_bits = request.packet_bytes * 8 - TRAILER_BITS.min(request.packet_bytes * 8);
-        let overhead_bits = CHUNK_OVERHEAD_BITS + 2 * packed_bits(store.chunks.len() as u32) as usize;
         self.chosen.clear();
         self.pieces.clear();
-        let mut used_bits = self.packet.bit_len();
-        let mut oversize = false;
-        while let Some(candidate) = self.candidates.get(*next_candidate) {
-            let (index, wanted) = (candidate.chunk, candidate.wanted);
-            let Some(free_bits) = capacity_bits.checked_sub(used_bits + overhead_bits) else { break };
+        let capacity_bits = request.packet_bytes * 8;
+        let gap_bits = gap_bits(store);
+        // Besides what lies there already: the number of chunks, the last gap.
+        let tail_bits = packed_bits(self.candidates.len() as u32) as usize + gap_bits + PADDING_BITS;
+        let mut used_bits = self.packet.bit_len() + tail_bits;
+        // What was sent beyond a tick's share is saved up for before more is sent.
+        while state.budget_bytes > 0.0
+            && let Some(candidate) = self.candidates.get_mut(*next_candidate)
+        {
+            let (index, wanted, left) = (candidate.chunk, candidate.wanted, candidate.left);
+            let chunk = &store.chunks[index];
+            let overhead_bits = gap_bits + header_bits(chunk, wanted);
+            let free_bits = capacity_bits.saturating_sub(used_bits + overhead_bits);
             let Some(view) = state.views.get_mut(index) else { break };
-            let (mut placed, mut bits) = self.rows.choose(request, store, index, view, wanted, free_bits);
+            let (placed, bits) = self.rows.choose(request, store, index, view, left, free_bits);
             if placed == 0 {
-                // Not even one ghost fits. In an empty packet that means: none ever will, it must be fragmented.
                 if !self.chosen.is_empty() {
                     break;
                 }
-                let fragment_bits =
-                    (request.fragmented_bytes * 8).saturating_sub(used_bits + overhead_bits + TRAILER_BITS);
-                let first_wanted = wanted & wanted.wrapping_neg();
-                (placed, bits) = self.rows.choose(request, store, index, view, first_wanted, fragment_bits);
-                oversize = placed != 0;
-                *next_candidate += 1;
-                if !oversize {
+                if self.has_lists {
+                    // It may be the lists that leave no room: the next packet does without despawns.
+                    state.hold_despawns = true;
                     break;
                 }
-            } else if placed == wanted {
+                // Not even one ghost fits into an empty packet: it must be fragmented.
+                let fragment_bits = (request.fragmented_bytes * 8).saturating_sub(used_bits + overhead_bits);
+                let alone = first_from(left, view.resume);
+                let (placed, _) = self.rows.choose(request, store, index, view, alone, fragment_bits);
+                view.resume = alone.trailing_zeros() as usize + 1;
+                if placed != 0 {
+                    self.place(chunk, index, wanted & !placed, placed);
+                }
                 *next_candidate += 1;
+                break;
             }
-            let missing = wanted & !placed;
+            candidate.left &= !placed;
+            let missing = candidate.left;
             view.resume = if missing == 0 { 0 } else { next_place(missing, placed) };
-            self.place(&store.chunks[index], index, missing, placed);
+            self.place(chunk, index, wanted & !placed, placed);
             used_bits += overhead_bits + bits;
             if missing != 0 {
                 break;
             }
+            *next_candidate += 1;
         }
         if !first && self.chosen.is_empty() {
             return false;
         }
         self.write_chunks(store, state, first);
-        self.send_packet(request, state, oversize, transmit)
+        self.send_packet(request, state, transmit)
     }
 
     /// Header, prefabs and despawns.
-    fn begin_packet(&mut self, request: &EncodeRequest<'_>, state: &SnapshotSendState, first: bool) {
+    fn begin_packet(&mut self, request: &EncodeRequest<'_>, state: &mut SnapshotSendState, first: bool) {
         self.packet.clear();
         SnapshotHeader {
             sequence: state.next_sequence(),
@@ -225,22 +256,26 @@ impl Encoder {
         let known = request.prefabs_known as usize;
         let mut prefabs = [PrefabEntry { type_id: 0, schema_hash: 0 }; limits::MAX_PREFABS_PER_PACKET as usize];
         let new = if first { request.types.get(known..).unwrap_or_default() } else { &[] };
-        let count = new.len().min(prefabs.len());
+        // The lists leave room for their own ends and for those of the chunks.
+        let room_bits =
+            |packet: &BitWriter| (request.packet_bytes * 8).saturating_sub(packet.bit_len() + LIST_ENDS_BITS);
+        let count = new.len().min(prefabs.len()).min((room_bits(&self.packet) / PREFAB_BITS).max(1));
         for (entry, ty) in prefabs.iter_mut().zip(new) {
             *entry = ty.prefab;
         }
         write_prefabs(&mut self.packet, request.prefabs_known, &prefabs[..count]);
         self.despawns.clear();
         self.despawn_slots.clear();
-        if first {
-            const DESPAWN_BITS: usize = 40;
-            let most = (request.packet_bytes as f32 * 8.0 * DESPAWN_SHARE) as usize / DESPAWN_BITS;
-            for (slot, reason) in state.due_despawns().take(most.clamp(1, limits::MAX_DESPAWNS_PER_PACKET as usize)) {
+        if first && !std::mem::take(&mut state.hold_despawns) {
+            let share_bits = (request.packet_bytes as f32 * 8.0 * DESPAWN_SHARE) as usize;
+            let most = share_bits.min(room_bits(&self.packet)) / DESPAWN_BITS;
+            for (slot, reason) in state.due_despawns().take(most.min(limits::MAX_DESPAWNS_PER_PACKET as usize)) {
                 self.despawns.push(DespawnEntry { ghost_id: slot.id(), reason });
                 self.despawn_slots.push(slot);
             }
         }
         write_despawns(&mut self.packet, &self.despawns);
+        self.has_lists = count > 0 || !self.despawns.is_empty();
     }
 
     /// Puts the rows of the last choice into the packet's list, in ascending order; what lies together is copied together.
@@ -300,11 +335,10 @@ impl Encoder {
         &mut self,
         request: &EncodeRequest<'_>,
         state: &mut SnapshotSendState,
-        oversize: bool,
         transmit: &mut Transmit<'_>,
     ) -> bool {
         let bytes = self.packet.as_bytes();
-        if !transmit(bytes, oversize) {
+        if !transmit(bytes) {
             return false;
         }
         state.budget_bytes -= bytes.len() as f64;
@@ -332,6 +366,13 @@ fn wanted_ghosts(chunk: &Chunk, view: &ChunkView) -> u64 {
         newer |= u64::from(raw(*version).wrapping_sub(raw(*acked)).cast_signed() > 0) << place;
     }
     sendable & (newer | !view.acked)
+}
+
+/// The first of `mask` at `place` or behind it, else the first of all.
+fn first_from(mask: u64, place: usize) -> u64 {
+    let from = 1u64.checked_shl(place as u32).map_or(0, |bit| mask & !(bit - 1));
+    let pick = if from == 0 { mask } else { from };
+    pick & pick.wrapping_neg()
 }
 
 /// Where to go on: the first missing place behind the last one that was placed, or the first missing one.

@@ -98,7 +98,7 @@ impl RowHistory {
 }
 
 /// When the ghosts of a chunk were told to be unchanged: the ticks of packets that covered them without a row.
-#[derive(Default, Debug)]
+#[derive(Default, Clone, Debug)]
 pub(crate) struct Coverage {
     /// Tick and the slots covered, oldest first.
     entries: VecDeque<(NetworkTick, u64)>,

@@ -24,7 +24,7 @@ use crate::world::WorldKind;
 pub(crate) use acks::acknowledge;
 pub use apply::apply;
 pub(crate) use client::{ClientSnapshots, HeldGhost};
-pub use client::{DECODE_ERROR_WINDOW, GhostCount, MAX_DECODE_ERRORS};
+pub use client::{DECODE_ERROR_WINDOW, GhostCount, MAX_DECODE_ERRORS, MAX_DYING_GHOSTS};
 pub(crate) use history::{Coverage, RowHistory};
 pub use inspect::{GhostRow, newest_rows, row_memory_bytes, visit_newest_rows};
 pub use receive::receive;

@@ -127,7 +127,7 @@ impl RowServer {
             max_packets: limits.max_packets,
             fragmented_bytes: ghostline_transport::limits::MAX_FRAGMENTED_BYTES,
         };
-        self.encoder.encode(&request, &self.store, state, &mut |bytes, _| transmit(bytes));
+        self.encoder.encode(&request, &self.store, state, &mut |bytes| transmit(bytes));
         self.encoder.counts.bytes
     }
 

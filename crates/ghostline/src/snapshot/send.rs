@@ -124,8 +124,8 @@ fn send_to(
         fragmented_bytes,
     };
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    encoder.encode(&request, store, &mut state, &mut |bytes, oversize| {
-        let pipeline = if oversize { Pipeline::UnreliableFragmented } else { Pipeline::Unreliable };
+    encoder.encode(&request, store, &mut state, &mut |bytes| {
+        let pipeline = if bytes.len() > datagram { Pipeline::UnreliableFragmented } else { Pipeline::Unreliable };
         match facade.store().send(handle, pipeline, bytes) {
             Ok(()) => true,
             Err(error) => {

@@ -94,12 +94,13 @@ fn spawn_entity(
 
 /// Despawned ghosts vanish when their own timeline reaches the despawn.
 pub fn despawn_due_ghosts(world: &mut World) {
-    if world.resource::<ClientSnapshots>().dying.is_empty() {
+    let snapshots = world.resource::<ClientSnapshots>();
+    if snapshots.dying.is_empty() && snapshots.vanished.is_empty() {
         return;
     }
     let time = world.resource::<NetworkTime>();
     let (Some(server_tick), Some(interpolation_tick)) = (time.server_tick, time.interpolation_tick) else { return };
-    let mut gone = Vec::new();
+    let mut gone = std::mem::take(&mut world.resource_mut::<ClientSnapshots>().vanished);
     world.resource_mut::<ClientSnapshots>().dying.retain(|dying| {
         let now = if dying.ghost.predicted { server_tick } else { interpolation_tick };
         let due = !dying.at.is_newer_than(now);

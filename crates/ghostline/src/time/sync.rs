@@ -101,6 +101,8 @@ struct Running {
     estimator: SnapshotEstimator,
     prediction: PredictionController,
     interpolation: InterpolationController,
+    /// Whether prediction was put ahead by a round trip that was measured.
+    knows_rtt: bool,
 }
 
 impl TimeSync {
@@ -184,20 +186,27 @@ impl Running {
             if input.is_in_process { 0.0 } else { bounded(input.deviation_rtt_ms.into(), 0.0, f64::from(u16::MAX)) };
         let estimator = SnapshotEstimator::new(snapshot, input.now_ms, deviation_ms, input.rate);
         let mut prediction = PredictionController::new(lead.predict_from(snapshot), snapshot);
-        if input.is_in_process {
-            // A snapshot comes in after the clocks were read, so this one is a frame old. Over a network the slack covers that; in
-            // process it would make the first commands late.
-            prediction.shift(TickSpan::from_duration(in_process_frame_dt(input.dt, input.rate), input.rate.step()));
+        let knows_rtt = input.is_in_process || input.estimated_rtt_ms > 0.0;
+        if input.is_in_process || !knows_rtt {
+            // A snapshot comes in after the clocks were read, so this one is a frame old. Over a network with a known round trip the
+            // slack covers that; otherwise it would make the first commands late.
+            let dt = if input.is_in_process { in_process_frame_dt(input.dt, input.rate) } else { input.dt };
+            prediction.shift(TickSpan::from_duration(dt, input.rate.step()));
         }
         let interpolation =
             InterpolationController::new(&estimator, prediction.target(), input.rate, input.client_rate);
-        Self { estimator, prediction, interpolation }
+        Self { estimator, prediction, interpolation, knows_rtt }
     }
 
     fn advance(&mut self, input: &TimeSyncInput<'_>, lead: Lead) -> RunningStep {
         let dt = if input.is_in_process { in_process_frame_dt(input.dt, input.rate) } else { input.dt };
         let frame = TickSpan::from_duration(dt, input.rate.step());
         self.estimator.update(input.latest_snapshot, input.now_ms, frame);
+        if !self.knows_rtt && input.estimated_rtt_ms > 0.0 {
+            // The first snapshots came before the round trip was measured. Now that it is, nobody has to wait for late commands to tell.
+            self.knows_rtt = true;
+            self.prediction.make_up(lead.predict_from(self.estimator.estimate()));
+        }
         let command_age = f64::from(input.command_age_q8) / 256.0;
         let prediction = self.prediction.advance(
             frame,

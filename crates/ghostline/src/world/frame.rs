@@ -1,7 +1,8 @@
 //! The frame of one world: asks the loops of `time` which ticks are due, and runs the tables of `schedule` for them.
 //! Also what every world gets before the game's plugin is built, and what is settled after it.
 
-use bevy_app::{PostStartup, PreStartup, Startup};
+use bevy_app::{AppExit, PostStartup, PreStartup, Startup};
+use bevy_ecs::change_detection::Tick;
 use bevy_ecs::message::{MessageRegistry, Messages};
 use bevy_ecs::prelude::{Resource, World};
 use bevy_ecs::schedule::{ScheduleLabel, Schedules};
@@ -281,17 +282,42 @@ pub(super) fn keep_bevys_message_update(world: &mut World) {
     world.insert_resource(BevyUpdatesMessages);
 }
 
+/// The exit that systems asked for in earlier passes. A frame may have more passes than a message lives.
+#[derive(Resource, Default)]
+pub(super) struct AskedToExit(Option<AppExit>);
+
+/// The exit that the systems of this world have asked for; an error goes before a success.
+pub(super) fn asked_exit(world: &World) -> Option<AppExit> {
+    let before = world.get_resource::<AskedToExit>().and_then(|asked| asked.0.as_ref());
+    let messages = world.get_resource::<Messages<AppExit>>();
+    let mut cursor = messages.map(Messages::get_cursor).unwrap_or_default();
+    let mut exits: Vec<&AppExit> = before.into_iter().collect();
+    if let Some(messages) = messages {
+        exits.extend(cursor.read(messages));
+    }
+    exits.iter().find(|exit| exit.is_error()).or(exits.first()).map(|&exit| exit.clone())
+}
+
 /// Bevy's message update: what was written two passes ago is dropped.
 pub(crate) fn rotate_messages(world: &mut World) {
+    let exit = asked_exit(world);
+    if exit.is_some() {
+        world.insert_resource(AskedToExit(exit));
+    }
     if world.contains_resource::<BevyUpdatesMessages>() {
         return;
     }
-    if let Some(mut registry) = world.remove_resource::<MessageRegistry>() {
-        let last_change_tick = world.last_change_tick();
-        registry.run_updates(world, last_change_tick);
-        world.insert_resource(registry);
-    }
+    let Some(mut registry) = world.remove_resource::<MessageRegistry>() else { return };
+    let rotated = world.get_resource::<MessagesRotated>().map_or(world.last_change_tick(), |rotated| rotated.0);
+    registry.run_updates(world, rotated);
+    world.insert_resource(registry);
+    let now = world.increment_change_tick();
+    world.insert_resource(MessagesRotated(now));
 }
+
+/// Up to where writes of messages were seen. The world's own mark moves with every frame, past what the frame wrote last.
+#[derive(Resource)]
+struct MessagesRotated(Tick);
 
 /// The frame rate that this world wants from a main loop that sleeps between frames, in Hz.
 pub(super) fn wanted_frame_rate_hz(world: &World, kind: WorldKind) -> u32 {

@@ -2,7 +2,7 @@
 //! Worlds share nothing but the in-process link; what a world sends reaches the others at the borders between the stages.
 
 use bevy_app::{App, AppExit, First, Plugin, SubApp};
-use bevy_ecs::message::Messages;
+
 use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::Schedules;
 use ghostline_transport::{DriverStore, InProcessNetwork};
@@ -195,10 +195,7 @@ impl NetWorld {
 
     /// The `AppExit` that a system of this world has asked for, if any.
     pub fn should_exit(&self) -> Option<AppExit> {
-        let exits = self.world().get_resource::<Messages<AppExit>>()?;
-        let mut cursor = exits.get_cursor();
-        let exits: Vec<&AppExit> = cursor.read(exits).collect();
-        exits.iter().find(|exit| exit.is_error()).or(exits.first()).map(|&exit| exit.clone())
+        frame::asked_exit(self.world())
     }
 }
 

@@ -62,3 +62,8 @@ pub(crate) fn fleet_in_game(clients: usize) -> Fleet {
 pub(crate) fn count<T: Component>(world: &mut World) -> usize {
     world.query::<&T>().iter(world).count()
 }
+
+/// Rates with which a server makes up to eight steps in a frame before it merges ticks: for frames of any length.
+pub(crate) fn unmerged() -> ClientServerTickRate {
+    ClientServerTickRate { max_simulation_steps_per_frame: 8, ..ClientServerTickRate::default() }
+}

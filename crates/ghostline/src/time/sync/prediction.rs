@@ -127,6 +127,16 @@ impl PredictionController {
         self.target = self.target.moved_by(span);
     }
 
+    /// Puts the target where it belongs, if that is ahead. What was read of the link is a frame old, as the target still is. A correction
+    /// like any other: reports don't show it yet.
+    pub(super) fn make_up(&mut self, wanted: TickPoint) {
+        let missing = wanted.since(self.target);
+        if missing > TickSpan::ZERO {
+            self.shift(missing);
+            self.note_correction(missing.to_f64());
+        }
+    }
+
     /// Takes in a frame of `frame` ticks. `command_age` is what the server reported, in ticks, positive if commands come late.
     pub(super) fn advance(
         &mut self,

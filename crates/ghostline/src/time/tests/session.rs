@@ -125,6 +125,7 @@ pub(super) struct Server {
     pub time: NetworkTime,
     pub rtt: RttEstimator,
     pub command_age_q8: i32,
+    command_age_q16: i64,
     pub newest_full_command: Option<NetworkTick>,
     newest_command: Option<(NetworkTick, bool)>,
     ticks_since_snapshot: u32,
@@ -181,6 +182,7 @@ impl Session {
                 time: NetworkTime::default(),
                 rtt: RttEstimator::new(),
                 command_age_q8: 0,
+                command_age_q16: 0,
                 newest_full_command: None,
                 newest_command: None,
                 ticks_since_snapshot: 0,
@@ -373,7 +375,8 @@ impl Server {
     fn update_command_age(&mut self) {
         if let Some(newest) = self.newest_full_command {
             let late_by = self.server_loop.tick().ticks_since(newest);
-            self.command_age_q8 = (7 * self.command_age_q8 + 256 * late_by) / 8;
+            self.command_age_q16 = (7 * self.command_age_q16 + (i64::from(late_by) << 16)) / 8;
+            self.command_age_q8 = crate::command::shown_age(self.command_age_q16);
         }
     }
 

@@ -1,0 +1,169 @@
+//! Time: RATE-01, RATE-03, TIME-01 and TIME-02, on whole worlds.
+
+use crate::common::*;
+use crate::dice::Dice;
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use bevy_time::Time;
+use ghostline::connection::NetworkSnapshotAck;
+use ghostline::prelude::*;
+use ghostline::time::TargetFrameRateMode;
+use ghostline_testkit::{FRAME, LinkProfile, WorldOrder};
+
+/// What the schedules of a world saw.
+#[derive(Resource, Default)]
+struct Notes {
+    predicted_elapsed: Vec<f64>,
+    initialization_off_frame: Vec<bool>,
+    ticks: Vec<u32>,
+}
+
+struct Watch;
+
+impl Plugin for Watch {
+    fn build(&self, app: &mut App) {
+        app.add_plugins(Game)
+            .init_resource::<Notes>()
+            .add_systems_in(WorldFlags::SERVER, Initialization, |time: Res<NetworkTime>, mut notes: ResMut<Notes>| {
+                notes.initialization_off_frame.push(time.is_off_frame);
+            })
+            .add_systems_in(
+                WorldFlags::SERVER,
+                PredictedSimulation,
+                |time: Res<Time>, net: Res<NetworkTime>, mut notes: ResMut<Notes>| {
+                    notes.predicted_elapsed.push(time.elapsed_secs_f64() - time.delta_secs_f64());
+                    notes.predicted_elapsed.push(net.elapsed_network_time);
+                    notes.ticks.push(net.server_tick.unwrap().index());
+                },
+            );
+    }
+}
+
+#[test]
+fn elapsed_time_is_never_negative_also_when_the_first_frame_holds_four_ticks() {
+    for steps in [1, 4] {
+        let rate = ClientServerTickRate {
+            max_simulation_steps_per_frame: steps,
+            max_simulation_step_batch_size: 4,
+            target_frame_rate_mode: TargetFrameRateMode::BusyWait,
+            ..ClientServerTickRate::default()
+        };
+        let mut fleet = Fleet::builder().plugin(Watch).tick_rate(rate).build();
+        if steps == 1 {
+            fleet.logs().expect("the server merges ticks");
+        }
+        fleet.tick_server(FRAME * 4);
+        fleet.ticks(3);
+        let notes = fleet.server().world().resource::<Notes>();
+        assert!(notes.ticks.len() >= 2, "{:?}", notes.ticks);
+        assert!(notes.predicted_elapsed.iter().all(|&elapsed| elapsed >= 0.0), "{:?}", notes.predicted_elapsed);
+    }
+}
+
+#[test]
+fn a_server_knows_before_its_simulation_whether_it_will_tick() {
+    for (mode, expected) in [
+        (TargetFrameRateMode::Sleep, [true, true, true, true]),
+        (TargetFrameRateMode::BusyWait, [false, true, false, true]),
+    ] {
+        let rate = ClientServerTickRate { target_frame_rate_mode: mode, ..ClientServerTickRate::default() };
+        let mut fleet = Fleet::builder().plugin(Watch).tick_rate(rate).build();
+        fleet.tick_server(FRAME);
+        for (frame, ticks) in expected.into_iter().enumerate() {
+            let before = fleet.server().world().resource::<Notes>().ticks.len();
+            let dt =
+                if mode == TargetFrameRateMode::Sleep { FRAME } else { FRAME / 2 + std::time::Duration::from_nanos(1) };
+            fleet.tick_server(dt);
+            let notes = fleet.server().world().resource::<Notes>();
+            assert_eq!(notes.ticks.len() > before, ticks, "{mode:?}, frame {frame}");
+            assert_eq!(notes.initialization_off_frame.last(), Some(&!ticks), "{mode:?}, frame {frame}: told before");
+            let time = fleet.server().network_time();
+            assert_eq!(time.is_off_frame, !ticks, "{mode:?}, frame {frame}: told after");
+        }
+    }
+}
+
+#[test]
+fn in_process_a_client_predicts_one_tick_ahead_only() {
+    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+        let mut fleet = Fleet::builder().plugin(Game).link(LinkProfile::in_process()).order(order).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        fleet.ticks(16);
+        let mut age = 0;
+        for frame in 0..51 {
+            fleet.tick_by(FRAME.mul_f64(0.75));
+            let server_tick = fleet.server().server_tick().unwrap();
+            let connection = fleet.client(0).connections()[0];
+            let ack = fleet.client(0).world().get::<NetworkSnapshotAck>(connection).unwrap();
+            let behind = server_tick.ticks_since(ack.last_received_snapshot_by_local.unwrap());
+            age = ack.server_command_age;
+            assert!((0..=2).contains(&behind), "{order:?}, frame {frame}: the newest snapshot is {behind} ticks old");
+            assert!(age <= 128, "{order:?}, frame {frame}: the command age is {age}/256");
+        }
+        if order == WorldOrder::ServerFirst {
+            assert_eq!(age, 0, "at the end");
+        }
+    }
+}
+
+/// A walker that goes on and on.
+struct Marching;
+
+impl Plugin for Marching {
+    fn build(&self, app: &mut App) {
+        app.add_plugins(Game).add_systems_in(
+            WorldFlags::SERVER,
+            Simulation,
+            |mut crates: Query<&mut Position, With<Crate>>| {
+                for mut position in &mut crates {
+                    position.value.x += 0.5;
+                }
+            },
+        );
+    }
+}
+
+#[test]
+fn prediction_and_interpolation_never_go_back() {
+    for seed in 1..=5 {
+        for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+            let mut dice = Dice::new(seed);
+            let mut fleet = Fleet::builder().plugin(Marching).order(order).seed(seed).tick_rate(unmerged()).build();
+            fleet.connect_all();
+            fleet.go_in_game_all();
+            fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+            fleet.ticks(30);
+            let mut before: Option<(NetworkTime, f32)> = None;
+            for frame in 0..50 {
+                fleet.tick_by(FRAME.mul_f64(dice.between(0.75, 1.25)));
+                let time = fleet.client(0).network_time().clone();
+                let world = fleet.client(0).world_mut();
+                let x = world.query::<&Position>().single(world).unwrap().value.x;
+                if let Some((then, x_then)) = &before {
+                    let moved = |now: Option<NetworkTick>, f: f32, then: Option<NetworkTick>, then_f: f32| {
+                        now.unwrap().ticks_since(then.unwrap()) as f32 + f - then_f
+                    };
+                    let predicted =
+                        moved(time.server_tick, time.server_tick_fraction, then.server_tick, then.server_tick_fraction);
+                    let interpolated = moved(
+                        time.interpolation_tick,
+                        time.interpolation_tick_fraction,
+                        then.interpolation_tick,
+                        then.interpolation_tick_fraction,
+                    );
+                    assert!(predicted >= 0.0, "seed {seed}, {order:?}, frame {frame}: prediction went {predicted}");
+                    assert!(
+                        interpolated >= 0.0,
+                        "seed {seed}, {order:?}, frame {frame}: interpolation went {interpolated}"
+                    );
+                    assert!(x >= *x_then, "seed {seed}, {order:?}, frame {frame}: from {x_then} back to {x}");
+                }
+                before = Some((time, x));
+            }
+            let connection = fleet.client(0).connections()[0];
+            let age = fleet.client(0).world().get::<NetworkSnapshotAck>(connection).unwrap().server_command_age;
+            assert!((-4 * 256..=0).contains(&age), "seed {seed}, {order:?}: commands come {age}/256 ticks late");
+        }
+    }
+}
