@@ -6,6 +6,7 @@ mod connection;
 mod cycles;
 mod embedded;
 mod ghosts;
+mod parts;
 mod prediction;
 mod protocol;
 mod race;
