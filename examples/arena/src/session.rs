@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::Args;
 use crate::game::{Arena, Still};
+use crate::keys::Hands;
 use crate::link::SimulatedLinks;
 use crate::samples::Samples;
 
@@ -71,6 +72,20 @@ impl Session {
         for world in self.worlds.iter_mut() {
             world.world_mut().insert_resource(Still(true));
         }
+    }
+
+    /// Tells the client's world what the player's hands do.
+    pub fn set_hands(&mut self, hands: Hands) {
+        if let Some(client) = self.worlds.iter_mut().find(|world| world.kind() == WorldKind::Client) {
+            client.world_mut().insert_resource(hands);
+        }
+    }
+
+    /// The number of the client that is no thin one.
+    pub fn client_network_id(&self) -> Option<NetworkId> {
+        let world = self.worlds.client_world()?.world();
+        let (_, connection) = world.resource::<NetworkStreamDriver>().connections().next()?;
+        world.get::<NetworkId>(connection).copied()
     }
 
     /// The clients, thin ones too.
