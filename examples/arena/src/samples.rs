@@ -1,6 +1,7 @@
 //! What is measured frame by frame, and the figures that are made of it. Plain numbers; nothing here knows a world.
 
 use ghostline::prelude::NetworkTime;
+use ghostline::stats::PredictionStats;
 use std::time::Duration;
 
 /// Numbers of which a report wants the middle and the far end; the newest [`Distribution::CAPACITY`] of them.
@@ -22,6 +23,11 @@ impl Distribution {
             None => self.values.push(value),
         }
         self.count += 1;
+    }
+
+    /// How many were ever added.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The newest; 0 if there is none.
@@ -50,6 +56,9 @@ pub struct Samples {
     pub rtt_ms: Distribution,
     /// How far the client's interpolation lies behind its prediction, in ticks.
     pub interpolation_delay_ticks: Distribution,
+    /// How far the client's own player was from where the server says, in metres, whenever a prediction was corrected.
+    pub prediction_error_m: Distribution,
+    corrections: u64,
     /// Frames in which the server ran more than one tick.
     pub frames_with_several_ticks: u64,
 }
@@ -62,6 +71,17 @@ impl Samples {
             self.server_tick_ms.add(server.as_secs_f32() * 1e3 / ticks as f32);
         }
         self.frames_with_several_ticks += u64::from(ticks > 1);
+    }
+
+    /// What the client's prediction has come to after a frame.
+    pub fn add_prediction(&mut self, stats: &PredictionStats) {
+        let position =
+            stats.errors.iter().find(|error| error.ghost_type == "player" && error.field == "Position.value");
+        // Of several corrections in one frame the last one stands for all.
+        if let Some(position) = position.filter(|position| position.count > self.corrections) {
+            self.corrections = position.count;
+            self.prediction_error_m.add(position.last);
+        }
     }
 
     /// What the client knows of time after a frame.

@@ -4,6 +4,7 @@
 use bevy_ecs::prelude::World;
 use ghostline::connection::NetworkSnapshotAck;
 use ghostline::prelude::*;
+use ghostline::stats::PredictionStats;
 use ghostline::world::{NetWorld, WorldError};
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ impl Session {
         if let Some(client) = self.worlds.client_world() {
             let rtt = only_connection(client.world()).and_then(|ack| ack.rtt.estimated_ms());
             self.samples.add_client(rtt, client.world().resource::<NetworkTime>());
+            self.samples.add_prediction(client.world().resource::<PredictionStats>());
         }
     }
 

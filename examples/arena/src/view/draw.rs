@@ -35,7 +35,7 @@ pub fn draw(frame: &mut Frame<'_>, picture: &Picture<'_>) {
     let history = picture.history;
     draw_plot(frame, first, "round trip", "ms", &history.round_trip_ms, Color::Cyan);
     draw_plot(frame, second, "snapshots to all clients", "kB/s", &history.snapshots_kb_s, Color::Yellow);
-    draw_plot(frame, third, "server, per tick", "ms", &history.tick_ms, Color::Magenta);
+    draw_plot(frame, third, "prediction error", "m", &history.prediction_error_m, Color::Magenta);
     let help = Line::from(vec![
         Span::from(" arrows").bold(),
         Span::from(" move  "),
@@ -89,7 +89,7 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, title: &str, unit: &str, plot: &
         .data(&points);
     let top = nice_bound(plot.max());
     let chart = Chart::new(vec![line])
-        .block(Block::bordered().title(format!(" {title}: {:.1} {unit} ", plot.newest())))
+        .block(Block::bordered().title(format!(" {title}: {:.2} {unit} ", plot.newest())))
         .x_axis(
             Axis::default()
                 .bounds([-Plot::reach(), 0.0])
@@ -99,9 +99,9 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, title: &str, unit: &str, plot: &
     frame.render_widget(chart, area);
 }
 
-/// The smallest of 1, 2, 5, 10, 20, … that is not below `value`.
+/// The smallest of 0.01, 0.02, 0.05, 0.1, … that is not below `value`.
 fn nice_bound(value: f64) -> f64 {
-    let mut power = 1.0;
+    let mut power = 0.01;
     loop {
         for step in [1.0, 2.0, 5.0] {
             // Not a number, or beyond all plots: any bound is as good.
@@ -148,7 +148,7 @@ mod tests {
             "tick 7",
             "3 hits  you: 5.00, 0.00",
             "4 hits  you: 2.00, 0.00",
-            "round trip: 81.5 ms",
+            "round trip: 81.50 ms",
             "something is wrong",
             "quit",
         ] {
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn bounds_are_round_numbers() {
-        for (value, bound) in [(0.0, 1.0), (1.5, 2.0), (2.1, 5.0), (99.0, 100.0), (101.0, 200.0), (f64::INFINITY, 1e13)]
+        for (value, bound) in
+            [(0.0, 0.01), (0.3, 0.5), (1.5, 2.0), (2.1, 5.0), (99.0, 100.0), (101.0, 200.0), (f64::INFINITY, 1e13)]
         {
             assert_eq!(nice_bound(value), bound);
         }

@@ -58,10 +58,11 @@ pub struct History {
     pub round_trip_ms: Plot,
     /// Bytes of snapshots to all clients, in kB/s.
     pub snapshots_kb_s: Plot,
-    /// Milliseconds of the server's ticks.
-    pub tick_ms: Plot,
+    /// How far the client's prediction was off where it was corrected since the point before, in metres; 0 if it never was.
+    pub prediction_error_m: Plot,
     next: Duration,
     snapshot_bytes: u64,
+    corrections: usize,
 }
 
 impl History {
@@ -80,7 +81,10 @@ impl History {
         let new_bytes = bytes - std::mem::replace(&mut self.snapshot_bytes, bytes);
         self.snapshots_kb_s.push(new_bytes as f64 / 1e3 / STEP.as_secs_f64());
         self.round_trip_ms.push(session.samples.rtt_ms.last().into());
-        self.tick_ms.push(session.samples.server_tick_ms.last().into());
+        let corrections = session.samples.prediction_error_m.count();
+        let is_new = corrections > std::mem::replace(&mut self.corrections, corrections);
+        let error = if is_new { session.samples.prediction_error_m.last() } else { 0.0 };
+        self.prediction_error_m.push(error.into());
     }
 }
 
