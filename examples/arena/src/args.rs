@@ -13,9 +13,9 @@ pub struct Args {
     #[arg(long)]
     pub headless: bool,
 
-    /// How long to play, in seconds of game time; the still moment at the end comes on top.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds, value_name = "SECONDS")]
-    pub seconds: f64,
+    /// How long to play, in seconds of game time; a still moment at the end comes on top [default: 10 without drawing, else until q].
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub seconds: Option<f64>,
 
     /// Seed of the bots and of the wandering ghosts. With --virtual, equal seeds play equal games.
     #[arg(long, default_value_t = 1)]
@@ -51,9 +51,16 @@ pub struct Args {
 }
 
 impl Args {
-    /// How long to play.
+    const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
+    /// How long to play without drawing.
     pub fn duration(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
+        self.wanted_duration().unwrap_or(Self::DEFAULT_DURATION)
+    }
+
+    /// How long to play, if that was said.
+    pub fn wanted_duration(&self) -> Option<Duration> {
+        self.seconds.map(Duration::from_secs_f64)
     }
 
     /// The length of one tick.
@@ -87,7 +94,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_that_the_readme_promises() {
         let args = Args::parse_from(["arena"]);
-        assert_eq!((args.seconds, args.seed, args.thin_clients, args.tick_rate), (10.0, 1, 8, 60));
+        assert_eq!((args.duration().as_secs(), args.seed, args.thin_clients, args.tick_rate), (10, 1, 8, 60));
         assert_eq!((args.rtt, args.jitter, args.loss), (80, 10, 2.0));
         assert!(!args.headless && !args.virtual_time);
     }

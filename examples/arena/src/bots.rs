@@ -6,6 +6,7 @@ use bevy_ecs::prelude::*;
 use ghostline::prelude::*;
 
 use crate::game::{PlayerInput, Still};
+use crate::keys::Hands;
 use crate::random::Chance;
 
 /// A bot jumps once in so many frames on average.
@@ -23,7 +24,8 @@ pub struct Players {
 impl Plugin for Players {
     fn build(&self, app: &mut App) {
         app.init_resource::<RaisedPresses>()
-            .init_resource::<Pilot>()
+            .init_resource::<Bot>()
+            .init_resource::<Hands>()
             .insert_resource(Seed(self.seed))
             .add_systems_in(WorldFlags::CLIENT, GhostInput, steer)
             .add_systems_in(WorldFlags::THIN_CLIENT, GhostInput, (take_a_seat, steer).chain());
@@ -44,14 +46,36 @@ pub struct RaisedPresses(pub Presses);
 #[derive(Resource, Clone, Copy)]
 struct Seed(u64);
 
-/// Who steers this client's player.
+/// The bot of this client: its chance, and where it goes. It begins when the client has its number.
 #[derive(Resource, Default, Debug)]
-pub enum Pilot {
-    /// A bot, which begins when the client has its number.
-    #[default]
-    Bot,
-    /// A bot at work: its chance, and where it goes.
-    BotAtWork { chance: Chance, right: i8, forward: i8 },
+struct Bot(Option<BotAtWork>);
+
+#[derive(Debug)]
+struct BotAtWork {
+    chance: Chance,
+    right: i8,
+    forward: i8,
+}
+
+impl BotAtWork {
+    fn new(seed: u64, id: NetworkId) -> Self {
+        Self { chance: Chance::new(seed, u64::from(id.0)), right: 1, forward: 0 }
+    }
+
+    /// What it does in this frame, as if it had hands.
+    fn hands(&mut self) -> Hands {
+        if self.chance.one_in(TURNS_ONCE_IN) {
+            self.right = direction(&mut self.chance);
+            self.forward = direction(&mut self.chance);
+        }
+        Hands {
+            on_keyboard: false,
+            right: self.right,
+            forward: self.forward,
+            jumps: u32::from(self.chance.one_in(JUMPS_ONCE_IN)),
+            shots: u32::from(self.chance.one_in(FIRES_ONCE_IN)),
+        }
+    }
 }
 
 /// A thin client has no ghosts, so its input lies on an entity of its own, which is the command target of its connection.
@@ -69,7 +93,8 @@ fn take_a_seat(
 fn steer(
     still: Res<Still>,
     seed: Res<Seed>,
-    mut pilot: ResMut<Pilot>,
+    hands: Res<Hands>,
+    mut bot: ResMut<Bot>,
     mut raised: ResMut<RaisedPresses>,
     connection: Query<&NetworkId>,
     mut inputs: Query<(&GhostOwner, &mut PlayerInput)>,
@@ -80,20 +105,14 @@ fn steer(
         *input = PlayerInput::default();
         return;
     }
-    if matches!(*pilot, Pilot::Bot) {
-        *pilot = Pilot::BotAtWork { chance: Chance::new(seed.0, u64::from(own.0)), right: 1, forward: 0 };
-    }
-    let Pilot::BotAtWork { chance, right, forward } = &mut *pilot else { return };
-    if chance.one_in(TURNS_ONCE_IN) {
-        *right = direction(chance);
-        *forward = direction(chance);
-    }
-    (input.right, input.forward) = (*right, *forward);
-    if chance.one_in(JUMPS_ONCE_IN) {
+    let bot = bot.0.get_or_insert_with(|| BotAtWork::new(seed.0, own));
+    let hands = if hands.on_keyboard { *hands } else { bot.hands() };
+    (input.right, input.forward) = (hands.right, hands.forward);
+    for _ in 0..hands.jumps {
         input.jump.set();
         raised.0.jumps += 1;
     }
-    if chance.one_in(FIRES_ONCE_IN) {
+    for _ in 0..hands.shots {
         input.fire.set();
         raised.0.shots += 1;
     }

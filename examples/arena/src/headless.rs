@@ -4,9 +4,10 @@ use bevy_ecs::prelude::World;
 use ghostline::connection::NetworkStreamInGame;
 use ghostline::stats::NetworkStats;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::args::Args;
+use crate::pace::Pace;
 use crate::report::Report;
 use crate::session::{STILL, Session};
 
@@ -34,29 +35,6 @@ pub fn play(args: &Args, session: &mut Session, out: &mut impl Write) -> io::Res
         session.frame(pace.next());
     }
     Ok(Report::of(session, began.elapsed()))
-}
-
-/// How time passes.
-struct Pace {
-    tick: Duration,
-    /// When the last frame began; `None` in virtual time.
-    last: Option<Instant>,
-}
-
-impl Pace {
-    fn new(args: &Args) -> Self {
-        let last = (!args.virtual_time).then(Instant::now);
-        Self { tick: args.tick_length(), last }
-    }
-
-    /// Waits for the next frame; returns its length.
-    fn next(&mut self) -> Duration {
-        let Some(last) = self.last else { return self.tick };
-        std::thread::sleep(self.tick.saturating_sub(last.elapsed()));
-        let now = Instant::now();
-        self.last = Some(now);
-        now - last
-    }
 }
 
 /// One line per second of the game.

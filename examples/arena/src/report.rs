@@ -4,7 +4,7 @@
 use bevy_ecs::prelude::{Entity, With, World};
 use ghostline::prelude::*;
 use ghostline::snapshot::newest_rows;
-use ghostline::stats::NetworkStats;
+use ghostline::stats::{NetworkStats, PredictionStats};
 use ghostline::world::NetWorld;
 use std::fmt;
 use std::time::Duration;
@@ -49,6 +49,7 @@ pub struct Report {
     server: NetworkStats,
     sent_command_packets: u64,
     received_snapshot_packets: u64,
+    prediction: PredictionStats,
     samples: Samples,
     tick_ms: f32,
     players: Vec<PlayerLine>,
@@ -71,6 +72,8 @@ impl Report {
             session.clients().map(|client| *client.world().resource::<NetworkStats>()).collect();
         let connected =
             session.worlds.iter_mut().filter(|world| world.kind().is_client()).filter_map(network_id).count();
+        let prediction =
+            session.worlds.client_world().map(|client| client.world().resource::<PredictionStats>().clone());
         let simulated = session.worlds.now();
         let ticks = session.server_ticks();
         let samples = session.samples.clone();
@@ -88,6 +91,7 @@ impl Report {
             server: *server.resource::<NetworkStats>(),
             sent_command_packets: stats.iter().map(|stats| stats.sent_command_packets).sum(),
             received_snapshot_packets: stats.iter().map(|stats| stats.received_snapshot_packets).sum(),
+            prediction: prediction.unwrap_or_default(),
             samples,
             tick_ms: server.resource::<ClientServerTickRate>().resolve_defaults().step().duration(1).as_secs_f32()
                 * 1e3,
@@ -209,6 +213,31 @@ fn ticks_were_kept(session: &Session) -> Invariant {
     Invariant { promise: "the server kept its tick rate", complaints }
 }
 
+impl Report {
+    fn fmt_prediction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stats = &self.prediction;
+        writeln!(
+            f,
+            "  prediction        {} states compared, {} mispredicted; {} rollbacks, {} ticks simulated again (client)",
+            stats.comparisons, stats.mispredictions, stats.rollbacks, stats.resimulated_ticks
+        )?;
+        let causes = stats.causes.iter().filter(|cause| cause.count > 0);
+        let causes: Vec<String> =
+            causes.map(|cause| format!("{} of a {}'s {}", cause.count, cause.ghost_type, cause.component)).collect();
+        if !causes.is_empty() {
+            writeln!(f, "  mispredicted      {}", causes.join(", "))?;
+        }
+        let error = &self.samples.prediction_error_m;
+        writeln!(
+            f,
+            "  prediction error  {:.3} m median, {:.3} m p99, {:.3} m at most, where it was corrected",
+            error.quantile(0.5),
+            error.quantile(0.99),
+            error.quantile(1.0)
+        )
+    }
+}
+
 fn kilo(bytes: u64, seconds: f64) -> f64 {
     bytes as f64 / 1e3 / seconds
 }
@@ -241,6 +270,7 @@ impl fmt::Display for Report {
             "  interpolation     {delay:.1} ticks, {:.1} ms behind prediction (client, median)",
             delay * self.tick_ms
         )?;
+        self.fmt_prediction(f)?;
         let snapshots = kilo(server.sent_snapshot_bytes, seconds);
         writeln!(
             f,

@@ -1,26 +1,44 @@
 //! What is measured frame by frame, and the figures that are made of it. Plain numbers; nothing here knows a world.
 
 use ghostline::prelude::NetworkTime;
+use ghostline::stats::PredictionStats;
 use std::time::Duration;
 
-/// Numbers of which a report wants the middle and the far end.
+/// Numbers of which a report wants the middle and the far end; the newest [`Distribution::CAPACITY`] of them.
 #[derive(Default, Clone, Debug)]
-pub struct Distribution(Vec<f32>);
+pub struct Distribution {
+    values: Vec<f32>,
+    /// All that were ever added.
+    count: usize,
+}
 
 impl Distribution {
+    /// An hour at 60 values per second, and some more.
+    pub const CAPACITY: usize = 1 << 18;
+
     /// Adds one.
     pub fn add(&mut self, value: f32) {
-        self.0.push(value);
+        match self.values.get_mut(self.count % Self::CAPACITY) {
+            Some(oldest) => *oldest = value,
+            None => self.values.push(value),
+        }
+        self.count += 1;
+    }
+
+    /// How many were ever added.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The newest; 0 if there is none.
     pub fn last(&self) -> f32 {
-        self.0.last().copied().unwrap_or_default()
+        let newest = self.count.checked_sub(1).and_then(|newest| self.values.get(newest % Self::CAPACITY));
+        newest.copied().unwrap_or_default()
     }
 
     /// The value below which `share` (0 to 1) of all lie; 0 if there are none.
     pub fn quantile(&self, share: f32) -> f32 {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.values.clone();
         sorted.sort_by(f32::total_cmp);
         let place = (share * sorted.len().saturating_sub(1) as f32).round() as usize;
         sorted.get(place).copied().unwrap_or_default()
@@ -38,6 +56,9 @@ pub struct Samples {
     pub rtt_ms: Distribution,
     /// How far the client's interpolation lies behind its prediction, in ticks.
     pub interpolation_delay_ticks: Distribution,
+    /// How far the client's own player was from where the server says, in metres, whenever a prediction was corrected.
+    pub prediction_error_m: Distribution,
+    corrections: u64,
     /// Frames in which the server ran more than one tick.
     pub frames_with_several_ticks: u64,
 }
@@ -50,6 +71,17 @@ impl Samples {
             self.server_tick_ms.add(server.as_secs_f32() * 1e3 / ticks as f32);
         }
         self.frames_with_several_ticks += u64::from(ticks > 1);
+    }
+
+    /// What the client's prediction has come to after a frame.
+    pub fn add_prediction(&mut self, stats: &PredictionStats) {
+        let position =
+            stats.errors.iter().find(|error| error.ghost_type == "player" && error.field == "Position.value");
+        // Of several corrections in one frame the last one stands for all.
+        if let Some(position) = position.filter(|position| position.count > self.corrections) {
+            self.corrections = position.count;
+            self.prediction_error_m.add(position.last);
+        }
     }
 
     /// What the client knows of time after a frame.
@@ -79,6 +111,15 @@ mod tests {
             (numbers.quantile(0.0), numbers.quantile(0.5), numbers.quantile(0.99), numbers.quantile(1.0)),
             (1.0, 51.0, 100.0, 101.0)
         );
+    }
+
+    #[test]
+    fn of_many_values_the_newest_are_kept() {
+        let mut numbers = Distribution::default();
+        for value in 0..Distribution::CAPACITY + 10 {
+            numbers.add(value as f32);
+        }
+        assert_eq!((numbers.quantile(0.0), numbers.last()), (10.0, (Distribution::CAPACITY + 9) as f32));
     }
 
     #[test]

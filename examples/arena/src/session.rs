@@ -4,11 +4,13 @@
 use bevy_ecs::prelude::World;
 use ghostline::connection::NetworkSnapshotAck;
 use ghostline::prelude::*;
+use ghostline::stats::PredictionStats;
 use ghostline::world::{NetWorld, WorldError};
 use std::time::{Duration, Instant};
 
 use crate::args::Args;
 use crate::game::{Arena, Still};
+use crate::keys::Hands;
 use crate::link::SimulatedLinks;
 use crate::samples::Samples;
 
@@ -57,6 +59,7 @@ impl Session {
         if let Some(client) = self.worlds.client_world() {
             let rtt = only_connection(client.world()).and_then(|ack| ack.rtt.estimated_ms());
             self.samples.add_client(rtt, client.world().resource::<NetworkTime>());
+            self.samples.add_prediction(client.world().resource::<PredictionStats>());
         }
     }
 
@@ -71,6 +74,20 @@ impl Session {
         for world in self.worlds.iter_mut() {
             world.world_mut().insert_resource(Still(true));
         }
+    }
+
+    /// Tells the client's world what the player's hands do.
+    pub fn set_hands(&mut self, hands: Hands) {
+        if let Some(client) = self.worlds.iter_mut().find(|world| world.kind() == WorldKind::Client) {
+            client.world_mut().insert_resource(hands);
+        }
+    }
+
+    /// The number of the client that is no thin one.
+    pub fn client_network_id(&self) -> Option<NetworkId> {
+        let world = self.worlds.client_world()?.world();
+        let (_, connection) = world.resource::<NetworkStreamDriver>().connections().next()?;
+        world.get::<NetworkId>(connection).copied()
     }
 
     /// The clients, thin ones too.
