@@ -120,6 +120,10 @@ fn client_frame(world: &mut World) -> u64 {
 
 #[test]
 fn two_hundred_ghosts_are_predicted_again_without_an_allocation() {
+    COUNTS.set(true);
+    drop(Box::new(1));
+    COUNTS.set(false);
+    assert!(ALLOCATIONS.get() > 0, "the allocator counts");
     let mut fleet = Fleet::builder().plugin(Game).link(LinkProfile::rtt(60)).build();
     for _ in 0..GHOSTS {
         fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
@@ -139,7 +143,10 @@ fn two_hundred_ghosts_are_predicted_again_without_an_allocation() {
         let allocations = client_frame(fleet.client(0).world_mut());
         let after = fleet.client(0).world().resource::<PredictionStats>().clone();
         if frame >= 150 {
-            assert!(after.rollbacks - before.rollbacks > 10 && after.resimulated_ticks > before.resimulated_ticks, "{after:?}");
+            assert!(
+                after.rollbacks - before.rollbacks > 10 && after.resimulated_ticks > before.resimulated_ticks,
+                "{after:?}"
+            );
             assert_eq!(allocations, 0, "frame {frame}");
         }
     }
