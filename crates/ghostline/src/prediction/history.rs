@@ -187,3 +187,65 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
 pub(super) struct PredictedStates {
     pub columns: Vec<(TypeId, fn(&mut World) -> Box<dyn StateColumn>)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Component, Clone, PartialEq, Debug)]
+    struct Charge(String);
+
+    fn tick(index: u32) -> NetworkTick {
+        NetworkTick::new(index)
+    }
+
+    fn charge(world: &World, ghost: Entity) -> Option<&str> {
+        world.get::<Charge>(ghost).map(|charge| charge.0.as_str())
+    }
+
+    #[test]
+    fn what_a_ghost_had_after_a_tick_comes_back_as_it_was() {
+        let mut world = World::new();
+        let ghosts = [0, 1].map(|slot| world.spawn((PredictionSlot(slot), Charge(format!("first {slot}")))).id());
+        let mut column = state_column::<Charge>(&mut world);
+        column.record(&world, tick(5));
+        for ghost in ghosts {
+            world.entity_mut(ghost).insert(Charge("later".into()));
+        }
+        column.restore(&mut world, &[Some(tick(5)), None]);
+        assert_eq!(ghosts.map(|ghost| charge(&world, ghost)), [Some("first 0"), Some("later")]);
+    }
+
+    #[test]
+    fn whether_a_ghost_had_a_component_comes_back_too() {
+        let mut world = World::new();
+        let ghost = world.spawn((PredictionSlot(0), Charge("early".into()))).id();
+        let mut column = state_column::<Charge>(&mut world);
+        column.record(&world, tick(1));
+        world.entity_mut(ghost).remove::<Charge>();
+        column.record(&world, tick(2));
+        column.restore(&mut world, &[Some(tick(1))]);
+        assert_eq!(charge(&world, ghost), Some("early"));
+        column.restore(&mut world, &[Some(tick(2))]);
+        assert_eq!(charge(&world, ghost), None);
+        // Simulated again, the ghost loses the component a tick earlier.
+        column.record(&world, tick(1));
+        column.restore(&mut world, &[Some(tick(1))]);
+        assert_eq!(charge(&world, ghost), None);
+    }
+
+    #[test]
+    fn who_is_frozen_keeps_what_was_known_of_later_ticks() {
+        let mut world = World::new();
+        let ghost = world.spawn((PredictionSlot(0), Charge("of tick 9".into()))).id();
+        let mut column = state_column::<Charge>(&mut world);
+        column.record(&world, tick(9));
+        world.entity_mut(ghost).insert((Frozen, Charge("of another".into())));
+        column.record(&world, tick(9));
+        column.restore(&mut world, &[Some(tick(9))]);
+        assert_eq!(charge(&world, ghost), Some("of tick 9"));
+        column.forget(0);
+        column.restore(&mut world, &[Some(tick(9))]);
+        assert_eq!(charge(&world, ghost), None, "a slot that was forgotten belongs to a ghost that never had it");
+    }
+}

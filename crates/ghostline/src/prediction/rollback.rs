@@ -14,6 +14,9 @@ use super::{PredictedType, Prediction};
 use crate::snapshot::ClientSnapshots;
 use crate::stats::PredictionStats;
 
+/// A ghost that has fallen behind by more ticks takes the server's newest state, if that lies further on.
+const MAX_CATCH_UP_TICKS: i32 = 16;
+
 /// The server's state of a ghost, newer than what it was compared with before.
 struct News {
     slot: usize,
@@ -66,7 +69,7 @@ pub(super) fn choose_starts(prediction: &mut Prediction, world: &mut World, targ
     let settings = world.get_resource::<PredictionSettings>().copied().unwrap_or_default();
     let mut stats = std::mem::take(&mut *world.resource_mut::<PredictionStats>());
     continue_all(prediction, target);
-    gather_news(prediction, world);
+    gather_news(prediction, world, target);
     let news = std::mem::take(&mut prediction.scratch.news);
     let mut oldest: Option<NetworkTick> = None;
     for news in &news {
@@ -100,7 +103,7 @@ fn continue_all(prediction: &mut Prediction, target: NetworkTick) {
     }
 }
 
-fn gather_news(prediction: &mut Prediction, world: &World) {
+fn gather_news(prediction: &mut Prediction, world: &World, target: NetworkTick) {
     let Prediction { tracks, scratch, .. } = prediction;
     scratch.news.clear();
     scratch.rows.clear();
@@ -108,9 +111,15 @@ fn gather_news(prediction: &mut Prediction, world: &World) {
         for ghost in chunk.ghosts.iter().flatten().filter(|ghost| ghost.predicted) {
             let Some(&PredictionSlot(slot)) = ghost.entity.and_then(|entity| world.get(entity)) else { continue };
             let slot = slot as usize;
-            let (Some(track), Some((row_tick, row))) = (tracks.get(slot), ghost.history.newest()) else { continue };
-            // A packet that covered the ghost without a row says that the row still holds.
-            let tick = chunk.coverage.newest_between(ghost.slot.place(), row_tick, None).unwrap_or(row_tick);
+            let Some(track) = tracks.get(slot) else { continue };
+            let horizon = horizon(track.at, target);
+            let Some(index) = ghost.history.index_at_or_before(horizon).or(track.at.is_none().then_some(0)) else {
+                continue;
+            };
+            let Some((row_tick, row)) = ghost.history.get(index) else { continue };
+            // A packet that covered the ghost without a row says that the row still held.
+            let end = ghost.history.get(index + 1).map_or(horizon.next(), |(next, _)| next.min(horizon.next()));
+            let tick = chunk.coverage.newest_between(ghost.slot.place(), row_tick, Some(end)).unwrap_or(row_tick);
             if track.applied.is_none_or(|applied| tick.is_newer_than(applied)) {
                 let first = scratch.rows.len();
                 scratch.rows.extend_from_slice(row);
@@ -118,6 +127,13 @@ fn gather_news(prediction: &mut Prediction, world: &World) {
             }
         }
     }
+}
+
+/// Up to which tick the server's states count for a ghost. With much input latency the server may be ahead of prediction; what it says of the
+/// future waits until that was predicted, so that every tick is simulated, and nobody sees a ghost at another time than the rest. Only a
+/// ghost that has fallen far behind skips what it missed.
+fn horizon(at: Option<NetworkTick>, target: NetworkTick) -> NetworkTick {
+    at.filter(|&at| target.ticks_since(at) <= MAX_CATCH_UP_TICKS).map_or(target, |at| at.min(target))
 }
 
 /// Compares a ghost with news of it. True if it goes back.
@@ -262,5 +278,20 @@ fn show_starts(prediction: &Prediction, world: &mut World) {
                 *shown = now;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_of_the_future_waits_unless_the_ghost_fell_far_behind() {
+        let tick = NetworkTick::new;
+        assert_eq!(horizon(None, tick(40)), tick(40));
+        assert_eq!(horizon(Some(tick(38)), tick(40)), tick(38));
+        assert_eq!(horizon(Some(tick(45)), tick(40)), tick(40));
+        assert_eq!(horizon(Some(tick(24)), tick(40)), tick(24));
+        assert_eq!(horizon(Some(tick(23)), tick(40)), tick(40));
     }
 }

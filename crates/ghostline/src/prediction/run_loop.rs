@@ -257,3 +257,21 @@ fn thaw(world: &mut World, entity: Entity) {
         entity.remove::<Frozen>();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_replayed_within_twice_the_way_to_interpolation_and_64_ticks() {
+        let limit = |server, shown| {
+            let (server_tick, interpolation_tick) = (Some(NetworkTick::new(server)), Some(NetworkTick::new(shown)));
+            replay_limit(&NetworkTime { server_tick, interpolation_tick, ..NetworkTime::default() })
+        };
+        assert_eq!(limit(100, 92), 16);
+        assert_eq!(limit(100, 99), MIN_REPLAYED_TICKS);
+        assert_eq!(limit(100, 101), MIN_REPLAYED_TICKS);
+        assert_eq!(limit(100, 50), 64);
+        assert_eq!(replay_limit(&NetworkTime::default()), MIN_REPLAYED_TICKS);
+    }
+}

@@ -3,6 +3,7 @@
 
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
+use bevy_time::Time;
 use ghostline::prediction::{Frozen, RollbackMode, RollbackScope};
 use ghostline::prelude::*;
 use ghostline::stats::PredictionStats;
@@ -168,8 +169,12 @@ fn ticks_are_simulated_for_the_first_time_once_and_flags_mark_the_ends_of_the_lo
             race.nudge_client(Vec3::X);
         }
         race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+        let elapsed = race.fleet.client(0).world().resource::<Time>().elapsed();
         race.fleet.tick_by(FRAME.mul_f64([0.4, 1.0, 0.7, 2.3][frame as usize % 4]));
         let world = race.fleet.client(0).world();
+        let outside = world.resource::<Time>();
+        let off = outside.elapsed().saturating_sub(elapsed).abs_diff(outside.delta());
+        assert!(off.as_nanos() <= 1, "time is the frame's own again after the loop: {off:?}");
         let (steps, time) = (&world.resource::<Steps>().0, world.resource::<NetworkTime>());
         assert!(!time.is_in_prediction_loop() && !time.is_final_prediction_tick() && time.predicted_tick_index == 0);
         for (index, step) in steps.iter().enumerate() {
@@ -208,6 +213,54 @@ fn the_server_sets_every_prediction_flag() {
         assert!(step.is_in_prediction_loop() && step.is_first_prediction_tick() && step.is_final_prediction_tick());
         assert!(step.is_final_full_prediction_tick() && step.is_first_time_fully_predicting_tick());
     }
+    let world = race.fleet.server().world_mut();
+    assert_eq!(world.query_filtered::<(), (With<Car>, With<PredictedGhost>, Without<Frozen>)>().iter(world).count(), 1);
+}
+
+#[test]
+fn sub_steps_are_whole_and_as_many_as_fit() {
+    for sub_steps in [1, 2, 3] {
+        let mut race = Race::new(RaceOptions { sub_steps, profile: LinkProfile::rtt(60), ..RaceOptions::default() });
+        race.fleet.ticks(60);
+        for frame in 0..60 {
+            let world = race.fleet.client(0).world_mut();
+            world.resource_mut::<Steps>().0.clear();
+            world.resource_mut::<SubSteps>().0.clear();
+            race.fleet.tick_by(FRAME.mul_f64([0.4, 0.6, 0.5, 1.5][frame % 4]));
+            let world = race.fleet.client(0).world();
+            for step in &world.resource::<Steps>().0 {
+                let lengths =
+                    world.resource::<SubSteps>().0.iter().filter(|(index, _)| *index == step.predicted_tick_index);
+                let expected = (step.server_tick_fraction * sub_steps as f32 + 1e-4) as usize;
+                assert_eq!(lengths.clone().count(), expected, "{sub_steps}: {}", step.server_tick_fraction);
+                for (_, length) in lengths {
+                    assert!((length * 60.0 * sub_steps as f32 - 1.0).abs() < 1e-5);
+                }
+            }
+        }
+        let world = race.fleet.server().world_mut();
+        let (steps, sub) = (world.resource::<Steps>().0.len(), world.resource::<SubSteps>().0.len());
+        assert_eq!(sub, steps * sub_steps as usize);
+    }
+}
+
+#[test]
+fn after_a_stall_a_frame_predicts_at_most_64_ticks_and_ends_up_right() {
+    let mut race = Race::started(LinkProfile::rtt(60));
+    race.fleet.logs().expect("predicted server tick jumped");
+    for _ in 0..150 {
+        race.fleet.tick_server(FRAME);
+    }
+    for _ in 0..20 {
+        race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+        race.fleet.tick_client(0, FRAME * 8);
+        let steps = race.fleet.client(0).world().resource::<Steps>().0.len();
+        assert!(steps <= 65, "{steps} steps in a frame");
+    }
+    race.stop_engines();
+    race.fleet.ticks(200);
+    let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
+    assert!((client - server).abs().max_element() < 2.01 * QUANTUM, "{client} {server}");
 }
 
 #[test]
@@ -337,6 +390,92 @@ fn in_one_process_every_command_arrives_for_the_tick_that_comes() {
         assert_eq!(ack.most_recent_full_command_tick, Some(tick));
         let snapshot = ack.last_received_snapshot_by_remote.unwrap();
         assert!(!snapshot.is_newer_than(tick));
+    }
+}
+
+// PRED-09
+#[test]
+fn a_client_is_always_ahead_and_predicts_in_every_frame() {
+    let profile = LinkProfile::in_process();
+    let mut race = Race::new(RaceOptions { profile, simulation_tick_rate: 30, ..RaceOptions::default() });
+    race.fleet.ticks(60);
+    let mut chance = 12345_u32;
+    for frame in 0..2048 {
+        chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let length = 0.1 + 0.3 * f64::from(chance >> 8) / f64::from(1 << 24);
+        race.fleet.client(0).world_mut().resource_mut::<Steps>().0.clear();
+        race.fleet.tick_by(FRAME.mul_f64(length));
+        let (server, client) =
+            (race.fleet.server().server_tick().unwrap(), race.fleet.client(0).server_tick().unwrap());
+        assert!(client.is_newer_than(server), "frame {frame}: client {client}, server {server}");
+        assert!(!race.fleet.client(0).world().resource::<Steps>().0.is_empty(), "frame {frame}");
+    }
+}
+
+// RATE-06
+#[test]
+fn a_prediction_that_must_go_back_says_so_and_does_nothing_twice() {
+    let mut race = Race::started(LinkProfile::perfect());
+    race.fleet.logs().expect("predicted server tick jumped");
+    race.fleet.ticks(3);
+    for _ in 0..20 {
+        race.fleet.tick_client(0, FRAME);
+    }
+    race.fleet.ticks(10);
+    let first_times = &race.fleet.client(0).world().resource::<FirstTimes>().0;
+    assert!(first_times.windows(2).all(|pair| pair[1].is_newer_than(pair[0])), "{first_times:?}");
+    race.fleet.ticks(60);
+    race.stop_engines();
+    race.fleet.ticks(30);
+    let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
+    assert!((client - server).abs().max_element() <= 1.01 * QUANTUM, "{client} {server}");
+}
+
+// INP-01, INP-05: on a ghost that every client predicts, none of which has any other input.
+#[test]
+fn every_press_is_seen_once_with_the_input_of_its_tick_at_any_latency() {
+    let profiles = [
+        LinkProfile::perfect(),
+        LinkProfile::rtt(60),
+        LinkProfile::perfect().with_periodic_loss(3),
+        LinkProfile::rtt(32).with_periodic_loss(20),
+    ];
+    for profile in profiles {
+        for forced in [0, 1, 2, 8] {
+            let rate = ClientTickRate { forced_input_latency_ticks: forced, ..ClientTickRate::default() };
+            let options = RaceOptions {
+                profile,
+                client_tick_rate: rate,
+                with_bike: true,
+                without_cars: true,
+                ..RaceOptions::default()
+            };
+            let mut race = Race::new(options);
+            race.fleet.ticks(60);
+            for frame in 0..64 {
+                if frame % 12 == 2 && frame < 60 {
+                    race.fleet.client(0).world_mut().resource_mut::<BlowHorn>().0 = true;
+                }
+                race.fleet.tick();
+                let time = race.fleet.client(0).network_time();
+                assert_eq!(time.effective_input_latency_ticks, u32::from(forced));
+                let latency = time.input_target_tick().unwrap().ticks_since(time.server_tick.unwrap());
+                assert_eq!(latency, i32::from(forced));
+            }
+            race.fleet.ticks(20);
+            let what = format!("{profile:?}, {forced} ticks of latency");
+            for on_client in [false, true] {
+                let world = if on_client { race.fleet.client(0).world() } else { race.fleet.server().world() };
+                let heard = world.resource::<Heard>();
+                assert_eq!(heard.blows, 5, "{what}");
+                let end = world.resource::<NetworkTime>().last_full_server_tick().unwrap();
+                let read = |age: &u32| heard.sentinels.get(&end.sub(*age).raw()) == Some(&sentinel_of(end.sub(*age)));
+                // Where the client's clock caught up, a tick has no sample of its own, and repeats the one before.
+                let own = (1..=64).filter(read).count();
+                assert!(own > 54, "{what}: {own} of 64 ticks had their own input");
+            }
+            assert_eq!(stats(race.fleet.client(0).world()).mispredictions, 0, "{what}");
+        }
     }
 }
 

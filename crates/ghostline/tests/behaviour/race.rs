@@ -22,6 +22,13 @@ pub(crate) struct Wheel {
     pub(crate) z: i8,
 }
 
+/// What is heard once, and a number that tells which tick it was made for.
+#[derive(Component, InputComponentData, Clone, Copy, Default, PartialEq, Debug)]
+pub(crate) struct Horn {
+    pub(crate) blown: InputEvent,
+    pub(crate) sentinel: u32,
+}
+
 /// Predicted, not sent: fills while driving, and empties into a boost.
 #[derive(Component, Clone, Copy, Default, PartialEq, Debug)]
 pub(crate) struct Charge(pub(crate) f32);
@@ -44,6 +51,21 @@ pub(crate) struct Car;
 #[derive(Component, Default)]
 pub(crate) struct Ball;
 
+/// A ghost that every client predicts, with an owner whose input drives it.
+#[derive(Component, Default)]
+pub(crate) struct Bike;
+
+/// Whether the horn is to be blown in the next frame.
+#[derive(Resource, Default)]
+pub(crate) struct BlowHorn(pub(crate) bool);
+
+/// Blows of the horn that the rules have seen in full ticks, and the sentinel of the last reading of each tick.
+#[derive(Resource, Default)]
+pub(crate) struct Heard {
+    pub(crate) blows: u32,
+    pub(crate) sentinels: HashMap<u32, u32>,
+}
+
 /// Whether players drive. Before that nothing moves, so nothing can be mispredicted while clocks settle.
 #[derive(Resource, Default)]
 struct EnginesRun(bool);
@@ -59,6 +81,10 @@ struct Nudge(Vec3);
 /// What `NetworkTime` said in each step.
 #[derive(Resource, Default)]
 pub(crate) struct Steps(pub(crate) Vec<NetworkTime>);
+
+/// The prediction step (by its index in the frame) of each sub-step, with the sub-step's length in seconds.
+#[derive(Resource, Default)]
+pub(crate) struct SubSteps(pub(crate) Vec<(u32, f32)>);
 
 /// The ticks in which effects happened that must happen once.
 #[derive(Resource, Default)]
@@ -94,6 +120,15 @@ impl Plugin for RaceGame {
     fn build(&self, app: &mut App) {
         app.register_ghost::<Car>(GhostPrefab::new("car").component::<Position>().owner_predicted().input::<Wheel>())
             .register_ghost::<Ball>(GhostPrefab::new("ball").component::<Position>().component::<Speed>().predicted())
+            .register_ghost::<Bike>(
+                GhostPrefab::new("bike").component::<Position>().predicted().owned().input::<Horn>(),
+            )
+            .init_resource::<BlowHorn>()
+            .init_resource::<Heard>()
+            .add_systems_in(WorldFlags::CLIENT, GhostInput, blow)
+            .add_systems(PredictedSimulation, hear)
+            .init_resource::<SubSteps>()
+            .add_systems(PredictedFixedStepSimulation, log_sub_step)
             .register_predicted_state::<Charge>()
             .register_predicted_state::<Boost>()
             .init_resource::<EnginesRun>()
@@ -120,6 +155,34 @@ fn steer(time: Res<NetworkTime>, engines: Res<EnginesRun>, mut wheels: Query<&mu
     let [x, y, z] = if engines.0 { input_of(tick) } else { [0; 3] };
     for mut wheel in &mut wheels {
         *wheel = Wheel { x, y, z };
+    }
+}
+
+/// The sentinel of a tick.
+pub(crate) fn sentinel_of(tick: NetworkTick) -> u32 {
+    tick.index().wrapping_mul(0x85EB_CA6B) | 1
+}
+
+fn blow(time: Res<NetworkTime>, mut blow: ResMut<BlowHorn>, mut horns: Query<&mut Horn, With<GhostOwnerIsLocal>>) {
+    let Some(tick) = time.input_target_tick() else { return };
+    for mut horn in &mut horns {
+        *horn = Horn { sentinel: sentinel_of(tick), ..Horn::default() };
+        if std::mem::take(&mut blow.0) {
+            horn.blown.set();
+        }
+    }
+}
+
+fn hear(
+    time: Res<NetworkTime>,
+    mut heard: ResMut<Heard>,
+    mut bikes: Query<(&Horn, &mut Position), (With<Bike>, Simulate)>,
+) {
+    let Some(tick) = time.server_tick.filter(|_| !time.is_partial_tick()) else { return };
+    for (horn, mut position) in &mut bikes {
+        heard.blows += horn.blown.count();
+        heard.sentinels.insert(tick.raw(), horn.sentinel);
+        position.value.x += horn.blown.count() as f32;
     }
 }
 
@@ -207,6 +270,10 @@ fn nudge(
     }
 }
 
+fn log_sub_step(network: Res<NetworkTime>, time: Res<Time>, mut sub_steps: ResMut<SubSteps>) {
+    sub_steps.0.push((network.predicted_tick_index, time.delta_secs()));
+}
+
 fn log_first_time(time: Res<NetworkTime>, mut first_times: ResMut<FirstTimes>) {
     first_times.0.extend(time.server_tick);
 }
@@ -222,6 +289,9 @@ pub(crate) struct RaceOptions {
     pub(crate) with_turbo: bool,
     pub(crate) with_ball: bool,
     pub(crate) without_cars: bool,
+    pub(crate) with_bike: bool,
+    pub(crate) simulation_tick_rate: i32,
+    pub(crate) sub_steps: i32,
 }
 
 impl Default for RaceOptions {
@@ -236,6 +306,9 @@ impl Default for RaceOptions {
             with_turbo: false,
             with_ball: false,
             without_cars: false,
+            with_bike: false,
+            simulation_tick_rate: 60,
+            sub_steps: 1,
         }
     }
 }
@@ -253,7 +326,12 @@ impl Race {
             .clients(options.clients)
             .link(options.profile)
             .order(options.order)
-            .tick_rate(ClientServerTickRate { max_simulation_steps_per_frame: 4, ..ClientServerTickRate::default() })
+            .tick_rate(ClientServerTickRate {
+                simulation_tick_rate: options.simulation_tick_rate,
+                max_simulation_steps_per_frame: 4,
+                predicted_fixed_step_simulation_tick_ratio: options.sub_steps,
+                ..ClientServerTickRate::default()
+            })
             .client_tick_rate(options.client_tick_rate);
         if let Some(tick) = options.start_tick {
             builder = builder.start_tick(tick);
@@ -267,6 +345,9 @@ impl Race {
             // Between the steps of the quantisation, so that a client that takes it from the wire starts a little beside it.
             let value = Vec3::new(0.000_31, 1.000_44, -3.000_27);
             world.spawn_ghost::<Car>((GhostOwner(owner), Position { value }));
+        }
+        if options.with_bike {
+            world.spawn_ghost::<Bike>(GhostOwner(owner));
         }
         if options.with_ball {
             world.spawn_ghost::<Ball>(Position::default());
