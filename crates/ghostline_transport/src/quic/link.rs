@@ -195,8 +195,10 @@ impl Link {
     /// As a client that is connected now: opens the stream, so that the server may use it too.
     pub(super) fn open_stream(&mut self) {
         self.stream = self.connection.streams().open(Dir::Bi);
-        self.reliable.push_front(Bytes::from_static(&[STREAM_VERSION]));
-        self.reliable_bytes = self.reliable_bytes.saturating_add(1);
+        if let Some(id) = self.stream {
+            // One byte into an empty stream always fits.
+            let _written = self.connection.send_stream(id).write(&[STREAM_VERSION]);
+        }
     }
 
     /// Hands on all messages that have arrived.
