@@ -289,7 +289,11 @@ impl<S: DatagramSocket> Port<S> {
             let is_drained = self.route(index);
             self.take_news(index, core, events);
             if is_drained {
-                if let Some(link) = self.remove(index)
+                if self.link(index).is_some_and(|link| matches!(link.phase, Phase::Connecting(_))) {
+                    // QUIC lost patience before the deadline did.
+                    let link = self.remove(index);
+                    self.try_again(link, core);
+                } else if let Some(link) = self.remove(index)
                     && let Some(handle) = link.handle
                 {
                     // Never without news of a loss; if so, it is lost.
@@ -432,8 +436,9 @@ impl<S: DatagramSocket> Port<S> {
                 let patience = Duration::from_millis(core.settings.connect_timeout_ms.into());
                 let is_unheard = link.connection.stats().udp_rx.datagrams == 0;
                 let is_tried = now.saturating_sub(attempt.since) >= patience;
-                if link.connection.is_closed() || (is_unheard && is_tried) {
-                    self.try_again(index, core);
+                if is_unheard && is_tried {
+                    let link = self.forget(index);
+                    self.try_again(link, core);
                 }
             }
             Phase::Open => {
@@ -451,9 +456,9 @@ impl<S: DatagramSocket> Port<S> {
         }
     }
 
-    /// Nobody answered: the next attempt under the same handle.
-    fn try_again(&mut self, index: usize, core: &mut Core) {
-        let Some(link) = self.forget(index) else {
+    /// Nobody answered this attempt: the next one, under the same handle.
+    fn try_again(&mut self, link: Option<Box<Link>>, core: &mut Core) {
+        let Some(link) = link else {
             return;
         };
         let (Phase::Connecting(attempt), Some(handle)) = (link.phase, link.handle) else {
@@ -533,7 +538,7 @@ impl<S: DatagramSocket> Port<S> {
         }
         packet.clear();
         link.budget.settle(sent.saturating_sub(paid));
-        link.is_due = true;
+        link.is_due |= sent > 0;
     }
 
     /// The driver goes away: tells everybody, once.

@@ -38,6 +38,22 @@ fn the_deadline_is_the_product_of_two_settings() {
 }
 
 #[test]
+fn attempts_go_on_until_the_deadline_even_if_connections_time_out_sooner() {
+    let mut settings = QuicSettings::default();
+    settings.driver.connect_timeout_ms = 20_000;
+    settings.driver.max_connect_attempts = 1;
+    settings.driver.disconnect_timeout_ms = 1_000;
+    let mut world = World::with(1, settings);
+    let connection = world.clients[0].driver.connect("127.0.0.9:1".parse().unwrap(), world.now).unwrap();
+    world.ticks(ticks(Duration::from_millis(19_900)));
+    assert_eq!(world.clients[0].events, []);
+    assert!(world.network.undelivered() > 20, "{}", world.network.undelivered());
+    world.ticks(ticks(Duration::from_millis(200)));
+    let cause = DisconnectCause::MaxConnectionAttempts;
+    assert_eq!(world.clients[0].events, [DriverEvent::Disconnected { connection, cause }]);
+}
+
+#[test]
 fn a_peer_that_vanishes_times_out() {
     let (mut world, to_client, _) = World::connected();
     world.clients.clear();
