@@ -170,6 +170,10 @@ pub const MAX_HANDSHAKES: usize = 256;
 /// How long a client may take to come back with a Retry, in milliseconds.
 pub const RETRY_LIFETIME_MS: u64 = 15_000;
 
+/// Shortest time between two answers to packets of unknown connections, in milliseconds: a peer that was forgotten
+/// learns so, a flood of strays does not become a flood of answers.
+pub const RESET_INTERVAL_MS: u64 = 20;
+
 /// Connections that were closed and still tell their peer so. Beyond it the oldest is forgotten at once; its peer
 /// learns from its own time-out.
 pub const MAX_CLOSING: usize = 1_024;

@@ -99,6 +99,7 @@ pub(super) fn endpoint(secret: [u8; 32], seed: [u8; 32]) -> EndpointConfig {
     config
         .cid_generator(move || Box::new(SecretIds::new(secret, b"local")))
         .supported_versions(vec![1])
+        .min_reset_interval(Duration::from_millis(limits::RESET_INTERVAL_MS))
         .rng_seed(Some(seed));
     // In range by its name; the default is the same value.
     let _in_range = config.max_udp_payload_size(limits::MAX_UDP_PAYLOAD_BYTES);

@@ -323,7 +323,9 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.core.spare.len() < limits::MAX_SPARE_BUFFERS {
+        // Buffers of the largest reliable messages are rare, and too large to keep thousands of.
+        let is_common = buffer.capacity() <= limits::MAX_FRAGMENTED_BYTES;
+        if is_common && self.core.spare.len() < limits::MAX_SPARE_BUFFERS {
             buffer.clear();
             self.core.spare.push(buffer);
         }

@@ -6,12 +6,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt, WriteError};
+use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt};
 
-use super::budget::{Budget, Feedback};
-use super::cause;
+use super::budget::Budget;
 use super::congestion::Totals;
-use super::fragment::{FRAGMENT_HEADER_BYTES, Reassembler, datagrams};
+use super::fragment::Reassembler;
 use super::frame::{FrameReader, STREAM_VERSION, framed};
 use super::stats::{QuicStats, count};
 use super::trust::{Expectation, Verdict};
@@ -70,23 +69,23 @@ pub(super) struct Link {
     /// UDP packets or timers since the last service.
     pub(super) is_due: bool,
     pub(super) budget: Budget,
-    stream: Option<StreamId>,
-    reader: FrameReader,
-    reassembler: Reassembler,
-    unreliable: VecDeque<(Pipeline, Vec<u8>)>,
-    unreliable_bytes: usize,
-    reliable: VecDeque<Bytes>,
-    reliable_bytes: usize,
-    reliable_sent_at: Option<Duration>,
-    is_finished: bool,
-    next_message: u16,
-    acked_bytes: u64,
+    pub(super) stream: Option<StreamId>,
+    pub(super) reader: FrameReader,
+    pub(super) reassembler: Reassembler,
+    pub(super) unreliable: VecDeque<(Pipeline, Vec<u8>)>,
+    pub(super) unreliable_bytes: usize,
+    pub(super) reliable: VecDeque<Bytes>,
+    pub(super) reliable_bytes: usize,
+    pub(super) reliable_sent_at: Option<Duration>,
+    pub(super) is_finished: bool,
+    pub(super) next_message: u16,
+    pub(super) acked_bytes: u64,
     /// Since when something is on its way and nothing at all was acknowledged.
-    silent_since: Option<Duration>,
-    pinged_at: Duration,
-    malformed: u32,
-    malformed_since: Duration,
-    dropped: u64,
+    pub(super) silent_since: Option<Duration>,
+    pub(super) pinged_at: Duration,
+    pub(super) malformed: u32,
+    pub(super) malformed_since: Duration,
+    pub(super) dropped: u64,
 }
 
 impl Link {
@@ -195,8 +194,10 @@ impl Link {
     /// As a client that is connected now: opens the stream, so that the server may use it too.
     pub(super) fn open_stream(&mut self) {
         self.stream = self.connection.streams().open(Dir::Bi);
-        self.reliable.push_front(Bytes::from_static(&[STREAM_VERSION]));
-        self.reliable_bytes = self.reliable_bytes.saturating_add(1);
+        if let Some(id) = self.stream {
+            // One byte into an empty stream always fits.
+            let _written = self.connection.send_stream(id).write(&[STREAM_VERSION]);
+        }
     }
 
     /// Hands on all messages that have arrived.
@@ -290,7 +291,7 @@ impl Link {
         }
     }
 
-    fn note_acks(&mut self) -> Totals {
+    pub(super) fn note_acks(&mut self) -> Totals {
         let totals = Totals::of(self.connection.congestion_state());
         if totals.acked_bytes != self.acked_bytes {
             self.acked_bytes = totals.acked_bytes;
@@ -305,126 +306,8 @@ impl Link {
         self.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    fn is_silent(&self, now: Duration) -> bool {
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
         self.silent_since.is_some_and(|since| now.saturating_sub(since) >= Duration::from_millis(limits::SILENCE_MS))
-    }
-
-    /// Hands to QUIC what the budget permits. Returns the bytes that were paid for.
-    pub(super) fn hand_over(
-        &mut self,
-        now: Duration,
-        settings: &DriverSettings,
-        stats: &mut QuicStats,
-        spare: &mut Vec<Vec<u8>>,
-    ) -> usize {
-        let totals = self.note_acks();
-        let rtt = self.connection.rtt();
-        let Totals { acked_bytes, lost_bytes } = totals;
-        self.budget.advance(now, Feedback { acked_bytes, lost_bytes, rtt });
-        if self.is_silent(now) {
-            self.keep_alive(now, settings, stats, spare);
-            return 0;
-        }
-        let mut paid = self.hand_over_datagrams(stats, spare, true);
-        paid = paid.saturating_add(self.hand_over_reliable(now, self.budget.reliable_allowance()));
-        if paid > 0 && self.silent_since.is_none() {
-            self.silent_since = Some(now);
-        }
-        paid
-    }
-
-    /// The peer acknowledges nothing: signs of life only, at the pace of the heartbeat.
-    fn keep_alive(
-        &mut self,
-        now: Duration,
-        settings: &DriverSettings,
-        stats: &mut QuicStats,
-        spare: &mut Vec<Vec<u8>>,
-    ) {
-        for (_pipeline, buffer) in self.unreliable.drain(..) {
-            count(&mut stats.dropped_by_silence);
-            count(&mut self.dropped);
-            spare.push(buffer);
-        }
-        self.unreliable_bytes = 0;
-        let interval = Duration::from_millis(settings.heartbeat_timeout_ms.into());
-        if now.saturating_sub(self.pinged_at) >= interval {
-            self.pinged_at = now;
-            self.connection.ping();
-        }
-    }
-
-    fn hand_over_datagrams(&mut self, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>, is_budgeted: bool) -> usize {
-        let mut paid = 0_usize;
-        let reliable_waits = !self.reliable.is_empty();
-        self.unreliable_bytes = 0;
-        while let Some((pipeline, message)) = self.unreliable.pop_front() {
-            if is_budgeted && !self.budget.admits_datagram(reliable_waits) {
-                count(&mut stats.dropped_by_budget);
-                count(&mut self.dropped);
-                spare.push(message);
-                continue;
-            }
-            let mut cost = 0_usize;
-            let mut queue = self.connection.datagrams();
-            let max_datagram = queue.max_size().unwrap_or(FRAGMENT_HEADER_BYTES);
-            let number = self.next_message;
-            self.next_message = self.next_message.wrapping_add(1);
-            let mut is_taken = true;
-            let cut = datagrams(pipeline, &message, number, max_datagram, |datagram| {
-                let bytes = datagram.len().saturating_add(limits::PACKET_OVERHEAD_BYTES);
-                cost = cost.saturating_add(bytes);
-                is_taken &= queue.send(Bytes::from(datagram), true).is_ok();
-            });
-            if cut.is_err() || !is_taken {
-                count(&mut stats.dropped_by_size);
-                count(&mut self.dropped);
-            }
-            self.budget.spend_datagram(cost);
-            paid = paid.saturating_add(cost);
-            spare.push(message);
-        }
-        paid
-    }
-
-    fn hand_over_reliable(&mut self, now: Duration, allowance: usize) -> usize {
-        let Some(id) = self.stream else {
-            return 0;
-        };
-        let mut left = allowance;
-        let mut written = 0_usize;
-        while left > 0
-            && let Some(mut front) = self.reliable.pop_front()
-        {
-            let rest = front.split_off(front.len().min(left));
-            let part_bytes = front.len();
-            let mut part = [front];
-            let bytes = match self.connection.send_stream(id).write_chunks(&mut part) {
-                Ok(written) => written.bytes,
-                Err(WriteError::Blocked | WriteError::Stopped(_) | WriteError::ClosedStream) => 0,
-            };
-            let [unwritten] = part;
-            for piece in [rest, unwritten] {
-                if !piece.is_empty() {
-                    self.reliable.push_front(piece);
-                }
-            }
-            written = written.saturating_add(bytes);
-            left = left.saturating_sub(bytes);
-            if bytes < part_bytes {
-                break;
-            }
-        }
-        if written == 0 {
-            self.budget.spend_reliable(0, self.reliable.is_empty());
-            return 0;
-        }
-        self.reliable_bytes = self.reliable_bytes.saturating_sub(written);
-        self.reliable_sent_at = Some(now);
-        let packets = written.div_ceil(usize::from(limits::MIN_MTU_BYTES));
-        let cost = written.saturating_add(packets.saturating_mul(limits::PACKET_OVERHEAD_BYTES));
-        self.budget.spend_reliable(cost, self.reliable.is_empty());
-        cost
     }
 
     /// Nobody above knows this connection any more; what was sent before still leaves, then the reason.
@@ -434,35 +317,6 @@ impl Link {
             Phase::Open => Phase::Lingering { since: now, reason },
             _ => Phase::Closing { since: now },
         };
-    }
-
-    /// Sends what is left, and closes once the reliable messages have arrived or time is up.
-    pub(super) fn linger(&mut self, now: Duration, instant: Instant, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>) {
-        let Phase::Lingering { since, .. } = &self.phase else {
-            return;
-        };
-        let since = *since;
-        self.hand_over_datagrams(stats, spare, false);
-        let burst = usize::try_from(limits::MAX_BURST_BYTES).unwrap_or(usize::MAX);
-        self.hand_over_reliable(now, burst);
-        let limit = Duration::from_millis(limits::LINGER_MS);
-        // What was sent longer ago has arrived, or will not.
-        let is_recent = self.reliable_sent_at.is_some_and(|at| now.saturating_sub(at) < limit);
-        let is_over = now.saturating_sub(since) >= limit;
-        if let Some(id) = self.stream
-            && (is_recent || !self.reliable.is_empty())
-            && !self.is_finished
-            && !is_over
-        {
-            if self.reliable.is_empty() {
-                // Its end is acknowledged when everything before it is. A second call is an error that says so.
-                let _already = self.connection.send_stream(id).finish();
-            }
-            return;
-        }
-        if let Phase::Lingering { reason, .. } = core::mem::replace(&mut self.phase, Phase::Closing { since: now }) {
-            self.connection.close(instant, cause::code(&reason), Bytes::from(reason.text));
-        }
     }
 
     /// Closes at once, with a code of the driver's own.

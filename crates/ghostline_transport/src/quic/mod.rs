@@ -1,5 +1,6 @@
 //! The QUIC driver: quinn-proto's state machine over any datagram socket, encrypted, told the time, never waiting.
-//! `driver.rs` is the face; `port.rs` is one socket with its endpoint, `link.rs` one connection on it.
+//! `driver.rs` is the face; `port.rs` is one socket with its endpoint (`receive.rs` its way in), `link.rs` one connection
+//! on it (`send.rs` its way out).
 //!
 //! On the way out: `send` puts messages into a link; `flush` asks the link's `budget.rs` what may leave, cuts datagrams
 //! (`fragment.rs`) and frames reliable messages (`frame.rs`), and lets QUIC make packets of them for the socket. On the
@@ -23,6 +24,8 @@ mod identity;
 mod join;
 mod link;
 mod port;
+mod receive;
+mod send;
 mod settings;
 mod socket;
 mod stats;

@@ -5,10 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use quinn_proto::{
-    Connection, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint, EndpointEvent, FrameStats, Transmit,
-};
+use quinn_proto::{Connection, ConnectionHandle, Endpoint, EndpointEvent, Transmit};
 
 use super::cause;
 use super::clock::Clock;
@@ -54,11 +51,11 @@ pub(super) struct Port<S> {
     /// Made to connect from, not to listen.
     pub(super) is_client: bool,
     /// By quinn-proto's handles, which are small, dense and reused.
-    links: Vec<Option<Box<Link>>>,
+    pub(super) links: Vec<Option<Box<Link>>>,
     /// Clients whose first packet has come; quinn-proto bounds their number.
-    incoming: VecDeque<quinn_proto::Incoming>,
+    pub(super) incoming: VecDeque<quinn_proto::Incoming>,
     /// Links in [`Phase::Handshaking`].
-    handshaking: usize,
+    pub(super) handshaking: usize,
     /// Links that nobody above knows any more.
     closing: usize,
 }
@@ -71,7 +68,7 @@ impl<S> Drop for Port<S> {
     }
 }
 
-fn send<S: DatagramSocket>(
+pub(super) fn send<S: DatagramSocket>(
     socket: &mut S,
     now: Duration,
     transmit: &Transmit,
@@ -131,7 +128,7 @@ impl<S: DatagramSocket> Port<S> {
         }
     }
 
-    fn insert(&mut self, handle: ConnectionHandle, link: Link) {
+    pub(super) fn insert(&mut self, handle: ConnectionHandle, link: Link) {
         let index = handle.0;
         if self.links.len() <= index {
             self.links.resize_with(index.saturating_add(1), || None);
@@ -185,81 +182,6 @@ impl<S: DatagramSocket> Port<S> {
         self.bound_closing();
     }
 
-    fn receive(&mut self, core: &mut Core) {
-        let (now, instant) = (core.clock.now(), core.clock.instant());
-        let Self { socket, endpoint, links, incoming: waiting, .. } = self;
-        // Answers are sent when the packets are read: the socket is busy till then.
-        let mut answers: Vec<(Transmit, Vec<u8>)> = Vec::new();
-        let stats = &mut core.stats;
-        socket.receive(now, limits::RECEIVE_PACKETS_PER_POLL, &mut |packet| {
-            count(&mut stats.packets_received);
-            let mut answer = Vec::new();
-            let ecn = EcnCodepoint::from_bits(packet.ecn);
-            let bytes = BytesMut::from(packet.bytes);
-            match endpoint.handle(instant, packet.from, packet.to_ip, ecn, bytes, &mut answer) {
-                Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                    if let Some(link) = links.get_mut(handle.0).and_then(Option::as_deref_mut) {
-                        let before = frames(&link.connection.stats().frame_rx);
-                        link.connection.handle_event(event);
-                        link.is_due = true;
-                        if frames(&link.connection.stats().frame_rx) == before {
-                            count(&mut stats.packets_discarded);
-                        }
-                    }
-                }
-                Some(DatagramEvent::NewConnection(incoming)) => waiting.push_back(incoming),
-                Some(DatagramEvent::Response(transmit)) => answers.push((transmit, answer)),
-                None => count(&mut stats.packets_stray),
-            }
-        });
-        for (transmit, answer) in answers {
-            send(&mut self.socket, now, &transmit, &answer, &mut core.stats);
-        }
-    }
-
-    /// Decides on the clients whose first packet has come.
-    fn admit(&mut self, core: &mut Core) {
-        let (now, instant) = (core.clock.now(), core.clock.instant());
-        while let Some(incoming) = self.incoming.pop_front() {
-            let packet = &mut core.packet;
-            packet.clear();
-            let is_full = core.connections.len().saturating_add(self.handshaking) >= core.connections.limit();
-            if !self.is_listening || is_full {
-                let transmit = self.endpoint.refuse(incoming, packet);
-                send(&mut self.socket, now, &transmit, packet, &mut core.stats);
-                count(&mut core.stats.refused);
-            } else if self.handshaking >= limits::MAX_HANDSHAKES {
-                self.endpoint.ignore(incoming);
-                count(&mut core.stats.unanswered);
-            } else if self.handshaking >= limits::RETRY_ABOVE_HANDSHAKES && !incoming.remote_address_validated() {
-                // Not validated implies that a Retry is possible.
-                if let Ok(transmit) = self.endpoint.retry(incoming, packet) {
-                    send(&mut self.socket, now, &transmit, packet, &mut core.stats);
-                    count(&mut core.stats.retries);
-                }
-            } else if core.handshakes_left == 0 {
-                self.incoming.push_front(incoming);
-                break;
-            } else {
-                core.handshakes_left = core.handshakes_left.saturating_sub(1);
-                count(&mut core.stats.handshakes);
-                match self.endpoint.accept(incoming, instant, packet, None) {
-                    Ok((handle, connection)) => {
-                        self.insert(handle, Link::new(connection, Phase::Handshaking { since: now }, now));
-                        self.handshaking = self.handshaking.saturating_add(1);
-                    }
-                    Err(error) => {
-                        count(&mut core.stats.handshakes_failed);
-                        if let Some(transmit) = error.response {
-                            send(&mut self.socket, now, &transmit, packet, &mut core.stats);
-                        }
-                    }
-                }
-            }
-        }
-        core.packet.clear();
-    }
-
     /// Passes on what a connection has to tell its endpoint. Returns whether the connection is over for QUIC, too.
     fn route(&mut self, index: usize) -> bool {
         let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
@@ -289,7 +211,11 @@ impl<S: DatagramSocket> Port<S> {
             let is_drained = self.route(index);
             self.take_news(index, core, events);
             if is_drained {
-                if let Some(link) = self.remove(index)
+                if self.link(index).is_some_and(|link| matches!(link.phase, Phase::Connecting(_))) {
+                    // QUIC lost patience before the deadline did.
+                    let link = self.remove(index);
+                    self.try_again(link, core);
+                } else if let Some(link) = self.remove(index)
                     && let Some(handle) = link.handle
                 {
                     // Never without news of a loss; if so, it is lost.
@@ -432,8 +358,9 @@ impl<S: DatagramSocket> Port<S> {
                 let patience = Duration::from_millis(core.settings.connect_timeout_ms.into());
                 let is_unheard = link.connection.stats().udp_rx.datagrams == 0;
                 let is_tried = now.saturating_sub(attempt.since) >= patience;
-                if link.connection.is_closed() || (is_unheard && is_tried) {
-                    self.try_again(index, core);
+                if is_unheard && is_tried {
+                    let link = self.forget(index);
+                    self.try_again(link, core);
                 }
             }
             Phase::Open => {
@@ -451,9 +378,9 @@ impl<S: DatagramSocket> Port<S> {
         }
     }
 
-    /// Nobody answered: the next attempt under the same handle.
-    fn try_again(&mut self, index: usize, core: &mut Core) {
-        let Some(link) = self.forget(index) else {
+    /// Nobody answered this attempt: the next one, under the same handle.
+    fn try_again(&mut self, link: Option<Box<Link>>, core: &mut Core) {
+        let Some(link) = link else {
             return;
         };
         let (Phase::Connecting(attempt), Some(handle)) = (link.phase, link.handle) else {
@@ -533,7 +460,7 @@ impl<S: DatagramSocket> Port<S> {
         }
         packet.clear();
         link.budget.settle(sent.saturating_sub(paid));
-        link.is_due = true;
+        link.is_due |= sent > 0;
     }
 
     /// The driver goes away: tells everybody, once.
@@ -567,36 +494,4 @@ impl<S: DatagramSocket> Port<S> {
     pub(super) fn handles(&self) -> impl Iterator<Item = DriverConnection> {
         self.links.iter().flatten().filter_map(|link| link.handle)
     }
-}
-
-/// Frames of any kind that were received. Every packet that is taken has at least one.
-fn frames(stats: &FrameStats) -> u64 {
-    [
-        stats.acks,
-        stats.ack_frequency,
-        stats.crypto,
-        stats.connection_close,
-        stats.data_blocked,
-        stats.datagram,
-        stats.handshake_done.into(),
-        stats.immediate_ack,
-        stats.max_data,
-        stats.max_stream_data,
-        stats.max_streams_bidi,
-        stats.max_streams_uni,
-        stats.new_connection_id,
-        stats.new_token,
-        stats.path_challenge,
-        stats.path_response,
-        stats.ping,
-        stats.reset_stream,
-        stats.retire_connection_id,
-        stats.stream_data_blocked,
-        stats.streams_blocked_bidi,
-        stats.streams_blocked_uni,
-        stats.stop_sending,
-        stats.stream,
-    ]
-    .into_iter()
-    .fold(0, u64::wrapping_add)
 }

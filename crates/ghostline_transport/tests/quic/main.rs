@@ -3,6 +3,14 @@
 
 #![cfg(feature = "quic")]
 
+mod bounds;
+mod closing;
 mod connecting;
 mod harness;
+mod hostile;
 mod messages;
+mod repeat;
+mod roaming;
+mod timeouts;
+mod trust;
+mod udp;

@@ -229,3 +229,24 @@ fn a_link_that_is_cut_for_three_seconds_goes_on_where_it_was() {
             .any(|event| { matches!(event, DriverEvent::Disconnected { cause: DisconnectCause::Timeout, .. }) })
     );
 }
+
+#[test]
+fn sides_that_both_send_in_each_tick_send_no_packets_for_acknowledgements_alone() {
+    let (mut world, to_client, to_server) = World::connected();
+    world.profile(LinkProfile::rtt(60));
+    // Probes for the size of the path, and fresh connection ids, are over by then.
+    for _ in 0..120 {
+        world.tick();
+    }
+    let counts = |world: &World| [&world.server, &world.clients[0]].map(|side| side.driver.stats().packets_sent);
+    let before = counts(&world);
+    for number in 0..600 {
+        world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 300)).unwrap();
+        world.clients[0].driver.send(to_server, Pipeline::Unreliable, &numbered(number, 60)).unwrap();
+        world.tick();
+    }
+    let after = counts(&world);
+    for (before, after) in before.into_iter().zip(after) {
+        assert!((600..=606).contains(&(after - before)), "{} packets for 600 messages", after - before);
+    }
+}
