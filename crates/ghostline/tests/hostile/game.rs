@@ -1,0 +1,238 @@
+//! The game that is attacked: two players with ghosts and inputs, RPCs both ways, and an honest client that must not notice.
+
+use bevy_app::{App, Plugin};
+use bevy_ecs::prelude::*;
+use bevy_math::Vec3;
+use ghostline::connection::{DisconnectReason, NetCodeConnectionEvent};
+use ghostline::prelude::*;
+use ghostline::snapshot::newest_rows;
+pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline};
+
+pub(crate) use crate::dice::Dice;
+
+#[derive(Component, GhostComponent, Clone, Copy, Default, PartialEq, Debug)]
+pub(crate) struct Position {
+    #[ghost(quantization = 1000, smoothing = interpolate)]
+    pub(crate) value: Vec3,
+}
+
+#[derive(Component, GhostComponent, Clone, Copy, Default, PartialEq, Debug)]
+pub(crate) struct Health {
+    #[ghost]
+    pub(crate) points: i32,
+}
+
+#[derive(Component, InputComponentData, Clone, Copy, Default, PartialEq, Debug)]
+pub(crate) struct PlayerInput {
+    pub(crate) horizontal: i8,
+    pub(crate) jump: InputEvent,
+}
+
+#[derive(Component, RpcCommand, Clone, Copy, Debug)]
+pub(crate) struct Chat {
+    pub(crate) number: u32,
+    pub(crate) loud: bool,
+}
+
+#[derive(Component, Default)]
+pub(crate) struct Crate;
+
+#[derive(Component, Default)]
+pub(crate) struct Player;
+
+/// The honest player's answer to every tick: what it commanded was simulated.
+#[derive(Resource, Default)]
+pub(crate) struct Heard(pub(crate) u32);
+
+pub(crate) struct Game;
+
+impl Plugin for Game {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<Heard>()
+            .register_ghost::<Crate>(GhostPrefab::new("crate").component::<Position>().component::<Health>())
+            .register_ghost::<Player>(
+                GhostPrefab::new("player")
+                    .component::<Position>()
+                    .component::<Health>()
+                    .owner_predicted()
+                    .input::<PlayerInput>(),
+            )
+            .register_rpc::<Chat>()
+            .add_systems_in(WorldFlags::CLIENT, GhostInput, walk)
+            .add_systems(PredictedSimulation, drive)
+            .add_systems(Simulation, listen);
+    }
+}
+
+fn walk(time: Res<NetworkTime>, mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>) {
+    for mut input in &mut players {
+        input.horizontal = if time.input_target_tick().is_some_and(|tick| tick.index() % 32 < 16) { 1 } else { -1 };
+        if time.input_target_tick().is_some_and(|tick| tick.index() % 10 == 0) {
+            input.jump.set();
+        }
+    }
+}
+
+fn drive(mut players: Query<(&PlayerInput, &mut Position), Simulate>) {
+    for (input, mut position) in &mut players {
+        position.value.x += f32::from(input.horizontal) * 0.1;
+    }
+}
+
+fn listen(mut commands: Commands, mut heard: ResMut<Heard>, chats: Query<(Entity, &Chat, &ReceiveRpcCommandRequest)>) {
+    for (entity, chat, _) in &chats {
+        heard.0 = heard.0.wrapping_add(chat.number);
+        commands.entity(entity).despawn();
+    }
+}
+
+/// The attacker is client 0, or the server towards client 0. Client 1 is honest.
+pub(crate) const ATTACKER: usize = 0;
+pub(crate) const HONEST: usize = 1;
+
+pub(crate) struct Arena {
+    pub(crate) fleet: Fleet,
+    pub(crate) crates: Vec<Entity>,
+    pub(crate) players: Vec<Entity>,
+    /// Why and when clients were disconnected, as the server and client 0 saw it.
+    pub(crate) ends_on_server: Vec<NetCodeConnectionEvent>,
+    pub(crate) ends_on_attacked: Vec<NetCodeConnectionEvent>,
+    step: u32,
+    seed: u64,
+}
+
+impl Arena {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        let mut players = Vec::new();
+        for client in [ATTACKER, HONEST] {
+            let owner = fleet.client(client).network_id().unwrap();
+            players.push(fleet.server().world_mut().spawn_ghost::<Player>(GhostOwner(owner)));
+        }
+        let crates = (0..40)
+            .map(|number| {
+                fleet.server().world_mut().spawn_ghost::<Crate>((Position::default(), Health { points: number }))
+            })
+            .collect();
+        let mut arena =
+            Self { fleet, crates, players, ends_on_server: Vec::new(), ends_on_attacked: Vec::new(), step: 0, seed };
+        arena.ticks(40);
+        arena
+    }
+
+    /// A tick in which something happens, watched.
+    pub(crate) fn tick(&mut self) {
+        self.step += 1;
+        let moved = self.crates[self.step as usize % self.crates.len()];
+        self.fleet.server().world_mut().get_mut::<Position>(moved).unwrap().value.x += 0.25;
+        self.fleet.tick();
+        let is_end = |event: &NetCodeConnectionEvent| event.disconnect_reason.is_some();
+        self.ends_on_server.extend(self.fleet.server().events().into_iter().filter(is_end));
+        self.ends_on_attacked.extend(self.fleet.client(ATTACKER).events().into_iter().filter(is_end));
+        assert!(
+            !self.fleet.client(HONEST).events().iter().any(is_end),
+            "seed {}: the honest client was cut off",
+            self.seed
+        );
+    }
+
+    pub(crate) fn ticks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.tick();
+        }
+    }
+
+    /// What crossed the attacker's link in this direction with this kind, kind byte included.
+    pub(crate) fn record(&mut self, direction: Direction, kind: MessageKind, ticks: usize) -> Vec<Vec<u8>> {
+        self.fleet.link(ATTACKER).record();
+        for tick in 0..ticks {
+            if kind == MessageKind::Rpc && tick % 4 == 0 {
+                let chat = (Chat { number: 7, loud: true }, SendRpcCommandRequest::default());
+                match direction {
+                    Direction::ToServer => self.fleet.client(ATTACKER).world_mut().spawn(chat),
+                    Direction::ToClient => self.fleet.server().world_mut().spawn(chat),
+                };
+            }
+            self.tick();
+        }
+        let recorded = self.fleet.link(ATTACKER).recorded();
+        let messages: Vec<Vec<u8>> = recorded
+            .into_iter()
+            .filter(|message| !message.injected && message.direction == direction)
+            .filter(|message| message.bytes.first() == Some(&kind.byte()))
+            .map(|message| message.bytes)
+            .collect();
+        assert!(messages.len() >= 4, "only {} messages were recorded", messages.len());
+        messages
+    }
+
+    pub(crate) fn inject(&mut self, direction: Direction, kind: MessageKind, message: Vec<u8>) {
+        let pipeline = if kind == MessageKind::Rpc { Pipeline::ReliableOrdered } else { Pipeline::Unreliable };
+        self.fleet.link(ATTACKER).inject_raw(direction, pipeline, message);
+    }
+
+    /// The attacker's connection on the server.
+    pub(crate) fn is_attacker_connected(&mut self) -> bool {
+        self.fleet.server().connections().len() == 2
+    }
+
+    /// Why the attacker was thrown out, if it was.
+    pub(crate) fn reason_on_server(&self) -> Option<DisconnectReason> {
+        self.ends_on_server.first().and_then(|event| event.disconnect_reason)
+    }
+
+    /// Lets the attacker in again if it was thrown out.
+    pub(crate) fn reconnect(&mut self) {
+        self.ends_on_server.clear();
+        self.ends_on_attacked.clear();
+        self.fleet.connect_all();
+        self.fleet.go_in_game_all();
+        let owner = self.fleet.client(ATTACKER).network_id().unwrap();
+        let player = self.players[ATTACKER];
+        self.fleet.server().world_mut().get_mut::<GhostOwner>(player).unwrap().0 = owner;
+        self.ticks(20);
+    }
+
+    /// The honest client holds what the server holds, is commanded as ever, and hears what is said.
+    pub(crate) fn assert_honest_client_is_well(&mut self, context: &str) {
+        let seed = self.seed;
+        let before = self.fleet.server().world().get::<Position>(self.players[HONEST]).unwrap().value.x;
+        let mut moved = false;
+        for _ in 0..6 {
+            self.tick();
+            let now = self.fleet.server().world().get::<Position>(self.players[HONEST]).unwrap().value.x;
+            moved |= (now - before).abs() > 0.05;
+        }
+        assert!(moved, "seed {seed}, {context}: the honest player's commands are not used");
+        // A tick without changes, but for those of the honest player itself.
+        self.fleet.ticks(3);
+        let mine = newest_rows(self.fleet.client(HONEST).world());
+        let truth = newest_rows(self.fleet.server().world());
+        assert_eq!(mine, truth, "seed {seed}, {context}: the honest client's rows");
+    }
+}
+
+/// Cuts a message short, lengthens it, or flips bits of it behind the kind.
+pub(crate) fn damage(message: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut damaged = message.to_vec();
+    assert!(message.len() > 1, "there is nothing to damage");
+    match dice.below(4) {
+        0 => damaged.truncate(1 + dice.below(message.len() - 1)),
+        1 => damaged.extend((0..1 + dice.below(20)).map(|_| dice.next() as u8)),
+        _ => {
+            for _ in 0..1 + dice.below(4) {
+                let bit = 8 + dice.below((message.len() - 1) * 8);
+                damaged[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
+    damaged
+}
+
+/// Random bytes behind a kind.
+pub(crate) fn garbage(kind: MessageKind, dice: &mut Dice) -> Vec<u8> {
+    let length = dice.below(300);
+    std::iter::once(kind.byte()).chain((0..length).map(|_| dice.next() as u8)).collect()
+}
