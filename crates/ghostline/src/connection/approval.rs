@@ -36,7 +36,7 @@ fn check_approval(world: DeferredWorld<'_>, context: HookContext) {
         ),
         Some(ConnectionStatus::Handshake | ConnectionStatus::Approval) => {}
         Some(state) => {
-            tracing::warn!("`ConnectionApproved` was put on a connection that is {state:?}; it does nothing there")
+            tracing::warn!("`ConnectionApproved` was put on a connection that is {state:?}; it does nothing there");
         }
     }
 }

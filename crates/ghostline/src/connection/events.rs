@@ -27,7 +27,7 @@ pub struct NetCodeConnectionEvent {
 
 impl fmt::Display for NetCodeConnectionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "connection {} ({:?}): {:?}", self.network_id, self.handle, self.state)?;
+        write!(f, "connection {} ({}): {:?}", self.network_id, self.handle, self.state)?;
         match self.disconnect_reason {
             Some(reason) => write!(f, ", {reason}"),
             None => Ok(()),

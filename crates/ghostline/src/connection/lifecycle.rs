@@ -195,7 +195,7 @@ fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
         Some(mut queue) if queue.len() < limit => queue.push_back(bytes),
         Some(_) => drop_message(world, entity, kind),
         None => {
-            count_invalid(world, entity, "a message of an unknown kind, in the wrong direction, or before its time")
+            count_invalid(world, entity, "a message of an unknown kind, in the wrong direction, or before its time");
         }
     }
 }

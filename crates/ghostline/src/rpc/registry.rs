@@ -192,3 +192,57 @@ fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), Regis
     };
     world.get_resource_or_init::<RpcCollection>().register(entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use bevy_ecs::component::Component;
+
+    use super::*;
+    use crate::world::WorldKind;
+
+    #[derive(Component, crate::RpcCommand)]
+    struct Early;
+
+    #[derive(Component, crate::RpcCommand)]
+    struct Late;
+
+    #[derive(Component, crate::ApprovalRpcCommand)]
+    #[rpc(name = "Early")]
+    struct EarlyApproval;
+
+    #[test]
+    fn what_is_registered_too_late_or_twice_is_an_error() {
+        let mut app = App::empty();
+        app.insert_resource(WorldKind::Server);
+        assert_eq!(app.try_register_rpc::<Early>(), Ok(()));
+        assert_eq!(app.try_register_rpc::<Early>(), Err(RegisterRpcError::Duplicate("Early()".into())));
+        app.world_mut().resource_mut::<RpcCollection>().freeze();
+        assert_eq!(app.try_register_rpc::<Late>(), Err(RegisterRpcError::Frozen("Late()".into())));
+        assert_eq!(app.world().resource::<RpcCollection>().len(), 1);
+    }
+
+    #[test]
+    fn whether_an_rpc_may_come_before_approval_is_part_of_its_hash() {
+        let hash = |register: fn(&mut App)| {
+            let mut app = App::empty();
+            app.insert_resource(WorldKind::Client);
+            register(&mut app);
+            app.world().resource::<RpcCollection>().hash()
+        };
+        let ordinary = hash(|app| {
+            app.register_rpc::<Early>();
+        });
+        assert_ne!(
+            ordinary,
+            hash(|app| {
+                app.register_approval_rpc::<EarlyApproval>();
+            })
+        );
+        assert_eq!(
+            ordinary,
+            hash(|app| {
+                app.register_rpc::<Early>();
+            })
+        );
+    }
+}

@@ -171,7 +171,7 @@ impl Outgoing {
                 tracing::debug!("RPC `{name}` was sent on a connection that has just ended; it is dropped");
             }
             None => {
-                tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped")
+                tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped");
             }
         }
     }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connect_override;
 use super::frame;
 use super::kind::WorldKind;
 use super::worlds::{
@@ -35,6 +36,7 @@ pub struct ClientServerBootstrap {
     pub(super) game_version: u32,
     pub(super) network_seed: u64,
     auto_connect_port: u16,
+    connect_override: Option<SocketAddr>,
     default_connect_address: IpAddr,
     default_listen_address: IpAddr,
     tick_rate: Option<ClientServerTickRate>,
@@ -57,6 +59,7 @@ impl ClientServerBootstrap {
             game_version: 0,
             network_seed: 0,
             auto_connect_port: 0,
+            connect_override: None,
             default_connect_address: loopback_address(0).ip(),
             default_listen_address: any_address(0).ip(),
             tick_rate: None,
@@ -68,6 +71,14 @@ impl ClientServerBootstrap {
     /// Servers listen on this port and clients connect to it, as soon as they are made. 0 (the default): neither.
     pub fn auto_connect(mut self, port: u16) -> Self {
         self.auto_connect_port = port;
+        self
+    }
+
+    /// Where an auto-connecting program of play type [`PlayType::Client`] connects instead. Ignored with port 0, where auto-connect is off, and
+    /// by other play types. Default: what [`run`](Self::run) reads from the command line (`--connect ADDRESS:PORT`) or the environment
+    /// (`GHOSTLINE_CONNECT`).
+    pub fn connect_override(mut self, endpoint: SocketAddr) -> Self {
+        self.connect_override = Some(endpoint);
         self
     }
 
@@ -164,7 +175,14 @@ impl ClientServerBootstrap {
     }
 
     /// Makes the worlds and runs them in real time until one of them writes an `AppExit`.
-    pub fn run(self) -> AppExit {
+    ///
+    /// `--connect ADDRESS:PORT`, or `GHOSTLINE_CONNECT`, tells a client-only program where to connect: see
+    /// [`connect_override`](Self::connect_override).
+    pub fn run(mut self) -> AppExit {
+        if self.connect_override.is_none() {
+            let variable = std::env::var(connect_override::CONNECT_VARIABLE).ok();
+            self.connect_override = connect_override::read(std::env::args(), variable);
+        }
         match self.build() {
             Ok(worlds) => run_in_real_time(worlds),
             Err(error) => {
@@ -179,6 +197,12 @@ impl ClientServerBootstrap {
     }
 
     pub(super) fn auto_connect_endpoint(&self) -> Option<SocketAddr> {
+        let from_outside = self.connect_override.filter(|endpoint| {
+            self.play_type == PlayType::Client && self.auto_connect_port != 0 && endpoint.port() != 0
+        });
+        if from_outside.is_some() {
+            return from_outside;
+        }
         let wanted = self.auto_connect_port != 0 && !self.default_connect_address.is_unspecified();
         wanted.then(|| SocketAddr::new(self.default_connect_address, self.auto_connect_port))
     }

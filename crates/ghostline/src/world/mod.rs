@@ -1,6 +1,7 @@
 //! Worlds: their kinds, what runs in which, how they are made, and the frame of each.
 
 mod bootstrap;
+mod connect_override;
 mod embedded;
 mod filter;
 mod frame;
@@ -9,6 +10,7 @@ mod thin_client;
 mod worlds;
 
 pub use bootstrap::{ClientServerBootstrap, MAX_THIN_CLIENTS, run_in_real_time};
+pub use connect_override::{CONNECT_ARGUMENT, CONNECT_VARIABLE};
 pub use embedded::{EmbeddedClient, EmbeddedWorlds};
 pub use filter::{AddSystemsIn, describe_frame};
 pub use frame::FrameClock;

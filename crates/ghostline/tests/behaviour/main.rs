@@ -10,6 +10,7 @@ mod dice;
 mod embedded;
 mod ghosts;
 mod interpolation;
+mod parts;
 mod prediction;
 mod presses;
 mod protocol;

@@ -1,0 +1,62 @@
+//! Where a client-only program connects, told from outside the game's code: by the command line, else by the environment.
+//! Read by the runner; used by the bootstrap where auto-connect is on.
+
+use std::net::SocketAddr;
+
+/// The option of the command line: `--connect ADDRESS:PORT` or `--connect=ADDRESS:PORT`.
+pub const CONNECT_ARGUMENT: &str = "--connect";
+
+/// The variable of the environment: `ADDRESS:PORT`.
+pub const CONNECT_VARIABLE: &str = "GHOSTLINE_CONNECT";
+
+/// What the command line says, else the environment; `None` if neither does, or not in words that can be understood. That is logged.
+pub(super) fn read(arguments: impl IntoIterator<Item = String>, variable: Option<String>) -> Option<SocketAddr> {
+    let mut arguments = arguments.into_iter();
+    let mut from_arguments = None;
+    while let Some(argument) = arguments.next() {
+        let Some(rest) = argument.strip_prefix(CONNECT_ARGUMENT) else { continue };
+        match rest.strip_prefix('=') {
+            Some(value) => from_arguments = Some(value.to_owned()),
+            None if rest.is_empty() => from_arguments = arguments.next(),
+            None => {}
+        }
+    }
+    let (source, text) = match (from_arguments, variable) {
+        (Some(text), _) => (CONNECT_ARGUMENT, text),
+        (None, Some(text)) => (CONNECT_VARIABLE, text),
+        (None, None) => return None,
+    };
+    match text.trim().parse() {
+        Ok(endpoint) => Some(endpoint),
+        Err(_) => {
+            tracing::error!("`{source}` is {text:?}, which is no ADDRESS:PORT such as 192.168.1.7:7979; it is ignored");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments<const N: usize>(arguments: [&str; N]) -> Vec<String> {
+        arguments.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment() {
+        let (one, two): (SocketAddr, SocketAddr) = (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
+        assert_eq!(read(arguments(["game", "--connect", "10.0.0.1:1"]), Some("10.0.0.2:2".into())), Some(one));
+        assert_eq!(read(arguments(["game", "--connect=10.0.0.1:1", "x"]), None), Some(one));
+        assert_eq!(read(arguments(["game", "--connection=10.0.0.1:1"]), Some("10.0.0.2:2".into())), Some(two));
+        assert_eq!(read(arguments(["game"]), None), None);
+    }
+
+    #[test]
+    fn what_is_no_address_is_ignored() {
+        for text in ["", "here", "10.0.0.1", "10.0.0.1:99999"] {
+            assert_eq!(read(arguments(["game", "--connect", text]), None), None, "{text}");
+        }
+        assert_eq!(read(arguments(["game", "--connect"]), None), None);
+    }
+}
