@@ -51,7 +51,7 @@ pub trait ApprovalRpcCommand: RpcCommand {}
 #[diagnostic::on_unimplemented(
     message = "a field of type `{Self}` can't be sent in an RPC",
     label = "no RPC field type",
-    note = "fields can be bool, u8 to u64, i8 to i64, f32, f64, Vec2, Vec3, Quat, NetworkTick, FixedString<N> for text, \
+    note = "fields can be bool, u8 to u64, i8 to i64, f32, f64, Vec2, Vec3, Quat, NetworkTick, GhostRef, FixedString<N> for text, \
             [T; N] and Option<T> of these, or a type with its own impl of `RpcField`"
 )]
 pub trait RpcField: Sized {

@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(state.due_despawns().count(), 0, "two are under way");
         let mut released = Vec::new();
         state.acknowledge(&mut store, [(PacketSequence(1), false), (PacketSequence(0), false)].into_iter(), |slot| {
-            released.push(slot)
+            released.push(slot);
         });
         assert_eq!((state.due_despawns().count(), released.len()), (1, 0));
         state.note_sent(tick(6), &[], &[slot]);

@@ -287,7 +287,7 @@ fn readers_outside_the_tick_see_each_event_once() {
             },
         );
         app.add_observer(|change: On<ConnectionChanged>, mut seen: ResMut<Seen>| {
-            seen.observed.push(change.event.state)
+            seen.observed.push(change.event.state);
         });
     };
     let rate = ClientServerTickRate { max_simulation_steps_per_frame: 4, ..Default::default() };
