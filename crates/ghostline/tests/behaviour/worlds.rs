@@ -242,7 +242,9 @@ fn a_local_world_runs_input_and_prediction_without_a_network() {
     assert!(ran.local > 0 && ran.plain > 0 && ran.plain_input > 0 && ran.presentation > 0);
     assert_eq!((ran.client, ran.server, ran.thin), (0, 0, 0));
     assert!(world.resource::<Predicted>().0 > 0);
-    assert!(world.get_resource::<NetworkStreamDriver>().is_none() && world.get_resource::<ConnectionEvents>().is_none());
+    assert!(
+        world.get_resource::<NetworkStreamDriver>().is_none() && world.get_resource::<ConnectionEvents>().is_none()
+    );
 }
 
 #[test]

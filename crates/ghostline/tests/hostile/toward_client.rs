@@ -166,7 +166,7 @@ fn a_second_approval_is_refused() {
 #[test]
 fn commands_towards_a_client_are_dropped_and_counted() {
     let mut arena = Arena::new(122);
-    arena.fleet.logs().expect("unknown kind or in the wrong direction");
+    arena.fleet.logs().expect("unknown kind, in the wrong direction");
     let commands = arena.record(Direction::ToServer, MessageKind::Command, 6);
     arena.inject(CLIENT, MessageKind::Command, commands[0].clone());
     arena.ticks(3);

@@ -96,7 +96,7 @@ fn unreadable_messages_that_are_rare_are_forgiven_for_ever() {
 #[test]
 fn kinds_that_are_unknown_or_in_the_wrong_direction_are_dropped_and_counted() {
     let mut arena = Arena::new(4);
-    arena.fleet.logs().expect("unknown kind or in the wrong direction");
+    arena.fleet.logs().expect("unknown kind, in the wrong direction");
     let snapshots = arena.record(Direction::ToClient, MessageKind::Snapshot, 10);
     let before = arena.fleet.server().world().resource::<NetworkStats>().invalid_messages;
     arena.inject(SERVER, MessageKind::Snapshot, snapshots[0].clone());
