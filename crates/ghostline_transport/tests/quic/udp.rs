@@ -117,3 +117,32 @@ fn a_simulated_link_below_a_real_socket_loses_what_it_is_told_to() {
         at_server.iter().filter(|event| matches!(event, DriverEvent::Received { pipeline: Pipeline::Unreliable, .. }));
     assert!(unreliable.count() < 90);
 }
+
+#[test]
+fn a_wildcard_of_ipv6_takes_clients_of_both_families_where_the_machine_has_both() {
+    let mut server = driver();
+    let Ok(bound) = server.listen("[::]:0".parse().unwrap()) else {
+        // A machine without IPv6.
+        return;
+    };
+    let mut taken = 0;
+    for ip in ["127.0.0.1", "::1"] {
+        if std::net::UdpSocket::bind((ip, 0)).is_err() {
+            continue;
+        }
+        let mut client = driver();
+        let address = std::net::SocketAddr::new(ip.parse().unwrap(), bound.port());
+        client.connect(address, Duration::ZERO).unwrap();
+        let accepted = |event: &DriverEvent| match event {
+            DriverEvent::Accepted { connection } => Some(*connection),
+            _ => None,
+        };
+        // The client before this one says goodbye in between.
+        let (at_server, _) = until(&mut server, &mut client, |server, _| server.iter().any(|e| accepted(e).is_some()));
+        let connection = at_server.iter().find_map(accepted).unwrap();
+        let remote = server.remote_address(connection).unwrap();
+        assert_eq!(remote.ip(), address.ip(), "an address of IPv4 is told as one");
+        taken += 1;
+    }
+    assert!(taken > 0);
+}
