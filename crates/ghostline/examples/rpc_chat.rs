@@ -1,86 +1,82 @@
-//! A chat on RPCs: clients send lines to the server, which sends each to everybody.
-//! One server and three clients in one process; run it with `cargo run -p ghostline --example rpc_chat`.
+//! A chat: what a client says goes to the server as an RPC, and from there to everybody. RPCs need no ghosts and no game: they flow
+//! as soon as a connection has its `NetworkId`. Ends when everybody has read everything.
 
-use bevy_app::App;
+use bevy_app::prelude::*;
 use bevy_ecs::prelude::*;
 use ghostline::FixedString;
 use ghostline::prelude::*;
-use std::time::Duration;
 
 /// From a client to the server.
 #[derive(Component, RpcCommand)]
-struct Say {
-    text: FixedString<128>,
+pub struct Say {
+    text: FixedString<64>,
 }
 
 /// From the server to everybody.
 #[derive(Component, RpcCommand)]
-struct Said {
+pub struct Said {
     by: u32,
-    text: FixedString<128>,
+    text: FixedString<64>,
 }
 
-/// Client: what was said, in the order of the server.
+/// What a client has read so far, one line per entry.
 #[derive(Resource, Default)]
-struct Log(Vec<String>);
+pub struct Transcript(pub Vec<String>);
 
-fn game(app: &mut App) {
-    app.init_resource::<Log>()
-        .register_rpc::<Say>()
-        .register_rpc::<Said>()
-        .add_systems_in(WorldFlags::CLIENT, Simulation, (greet, listen))
-        .add_systems_in(WorldFlags::SERVER, Simulation, pass_on);
+/// The chat, built in each world.
+pub struct Chat;
+
+impl Plugin for Chat {
+    fn build(&self, app: &mut App) {
+        app.init_resource::<Transcript>()
+            .register_rpc::<Say>()
+            .register_rpc::<Said>()
+            .add_systems_in(WorldFlags::SERVER, Simulation, relay)
+            .add_systems_in(WorldFlags::CLIENT, Simulation, (greet, read).chain());
+    }
 }
 
-/// A client says hello as soon as it has its number.
-fn greet(connected: Query<(Entity, &NetworkId), Added<NetworkId>>, mut rpcs: RpcSender) {
-    for (server, id) in &connected {
-        let text = FixedString::new(&format!("hello, I am {id}"));
-        if let Err(error) = rpcs.send(server, Say { text }) {
-            tracing::warn!("not said: {error}");
+/// Client: says two things as soon as it is somebody. They arrive in this order.
+fn greet(mut commands: Commands, connected: Query<&NetworkId, Added<NetworkId>>) {
+    for id in &connected {
+        for text in [format!("I am {id}"), "hello".to_owned()] {
+            commands.spawn((Say { text: FixedString::new(&text) }, SendRpcCommandRequest::default()));
         }
     }
 }
 
-fn pass_on(
+/// Server: tells everybody what was said, and by whom: that is what it knows, not what a client claims.
+fn relay(
     mut commands: Commands,
     said: Query<(Entity, &Say, &ReceiveRpcCommandRequest)>,
-    ids: Query<&NetworkId>,
-    mut rpcs: RpcSender,
+    connections: Query<&NetworkId>,
 ) {
-    let mut lines: Vec<_> = said.iter().collect();
-    lines.sort_by_key(|(_, _, request)| request.sequence());
-    for (entity, say, request) in lines {
-        let by = ids.get(request.source_connection).map_or(0, |id| id.0);
-        if let Err(error) = rpcs.broadcast(Said { by, text: say.text }) {
-            tracing::warn!("not passed on: {error}");
+    for (rpc, say, request) in &said {
+        if let Ok(id) = connections.get(request.source_connection) {
+            commands.spawn((Said { by: id.0, text: say.text }, SendRpcCommandRequest::default()));
         }
-        commands.entity(entity).despawn();
+        commands.entity(rpc).despawn();
     }
 }
 
-fn listen(mut commands: Commands, said: Query<(Entity, &Said, &ReceiveRpcCommandRequest)>, mut log: ResMut<Log>) {
-    let mut lines: Vec<_> = said.iter().collect();
-    lines.sort_by_key(|(_, _, request)| request.sequence());
-    for (entity, said, _) in lines {
-        log.0.push(format!("{}: {}", said.by, said.text.as_str()));
-        commands.entity(entity).despawn();
+/// Client: reads what arrived.
+fn read(
+    mut commands: Commands,
+    arrived: Query<(Entity, &Said), With<ReceiveRpcCommandRequest>>,
+    mut transcript: ResMut<Transcript>,
+    mut exit: MessageWriter<AppExit>,
+) {
+    for (rpc, said) in &arrived {
+        let line = format!("{}: {}", said.by, said.text);
+        eprintln!("{line}");
+        transcript.0.push(line);
+        commands.entity(rpc).despawn();
+    }
+    if transcript.0.len() == 2 {
+        exit.write(AppExit::Success);
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the example shows what was said")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut worlds = ClientServerBootstrap::new(game).auto_connect(7979).build()?;
-    for frame in 0..60 {
-        if frame == 20 || frame == 40 {
-            worlds.create_client_world("late")?;
-        }
-        worlds.run_frame(Duration::from_nanos(16_666_667));
-    }
-    for client in worlds.of_kind(WorldKind::Client) {
-        let log = &client.world().resource::<Log>().0;
-        println!("{} heard {log:?}", client.name());
-        assert!(log.last().is_some_and(|line| line == "3: hello, I am 3"));
-    }
-    Ok(())
+fn main() -> AppExit {
+    ClientServerBootstrap::new(Chat).auto_connect(7979).run()
 }

@@ -8,6 +8,7 @@ mod cycles;
 mod determinism;
 mod dice;
 mod embedded;
+mod examples;
 mod ghosts;
 mod interpolation;
 mod parts;
