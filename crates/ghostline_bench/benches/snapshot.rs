@@ -1,6 +1,8 @@
 //! Criterion benches of the snapshot path: collect, encode, decode, and a whole server tick of 1,000 ghosts and 16 clients.
 //! Allocations per tick and bytes per moved ghost are printed beside the times.
 
+#![expect(missing_docs, reason = "criterion's macro makes an undocumented public function")]
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ghostline::snapshot::plain::SendLimits;
 use ghostline_bench::codec::{Session, agents};

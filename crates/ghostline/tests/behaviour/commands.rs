@@ -125,7 +125,7 @@ fn headers(recorded: &[Recorded]) -> Vec<CommandHeader> {
 fn packets_without_commands_carry_acks_and_command_age_also_at_120_bytes() {
     for (link, ages) in [(LinkProfile::default(), -2.6..=-1.6), (LinkProfile::in_process(), -0.75..=0.0)] {
         let settings = DriverSettings { max_message_bytes: 120, ..DriverSettings::default() };
-        let mut fleet = Fleet::builder().plugin(Game).link(link.clone()).driver_settings(settings).build();
+        let mut fleet = Fleet::builder().plugin(Game).link(link).driver_settings(settings).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         fleet.ticks(16);

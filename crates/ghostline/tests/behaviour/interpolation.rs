@@ -129,13 +129,13 @@ fn assert_shows_the_truth(fleet: &mut Fleet, context: &str) {
 fn links_and_orders() -> impl Iterator<Item = (LinkProfile, WorldOrder)> {
     [LinkProfile::default(), LinkProfile::in_process()]
         .into_iter()
-        .flat_map(|link| [WorldOrder::ServerFirst, WorldOrder::ClientFirst].map(|order| (link.clone(), order)))
+        .flat_map(|link| [WorldOrder::ServerFirst, WorldOrder::ClientFirst].map(|order| (link, order)))
 }
 
 #[test]
 fn a_ghost_that_stops_and_goes_each_ten_ticks_is_shown_as_it_truly_was() {
     for (link, order) in links_and_orders() {
-        let mut fleet = train_fleet(10, link.clone(), order, unmerged());
+        let mut fleet = train_fleet(10, link, order, unmerged());
         for frame in 0..200 {
             fleet.tick();
             assert_shows_the_truth(&mut fleet, &format!("{link:?}, {order:?}, frame {frame}"));
@@ -147,7 +147,7 @@ fn a_ghost_that_stops_and_goes_each_ten_ticks_is_shown_as_it_truly_was() {
 fn at_any_frame_rate_a_ghost_shows_the_blend_of_its_true_values() {
     for (link, order) in links_and_orders() {
         for fps in [30, 59, 61, 75, 144, 240] {
-            let mut fleet = train_fleet(10, link.clone(), order, unmerged());
+            let mut fleet = train_fleet(10, link, order, unmerged());
             for _ in 0..fps {
                 fleet.tick_by(Duration::from_secs(1) / fps);
             }

@@ -80,7 +80,7 @@ fn seen(fleet: &mut Fleet) -> u64 {
 fn links_and_orders() -> impl Iterator<Item = (LinkProfile, WorldOrder)> {
     [LinkProfile::default(), LinkProfile::in_process()]
         .into_iter()
-        .flat_map(|link| [WorldOrder::ServerFirst, WorldOrder::ClientFirst].map(|order| (link.clone(), order)))
+        .flat_map(|link| [WorldOrder::ServerFirst, WorldOrder::ClientFirst].map(|order| (link, order)))
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn every_press_is_seen_exactly_once_at_random_frame_times_and_over_short_cuts() 
 fn a_press_is_seen_once_at_every_frame_rate() {
     for (link, order) in links_and_orders() {
         for fps in [20, 59, 60, 61, 144, 240] {
-            let mut fleet = press_fleet(link.clone(), order, u64::from(fps), unmerged());
+            let mut fleet = press_fleet(link, order, u64::from(fps), unmerged());
             let dt = std::time::Duration::from_secs(1) / fps;
             for frame in 0..fps * 3 {
                 if frame % 7 == 0 {

@@ -195,7 +195,7 @@ fn acknowledgements_of_packets_never_sent_are_counted_and_ignored() {
         for back in (0..200u16).rev() {
             received.receive(PacketSequence(newest.wrapping_sub(back)));
         }
-        let forged = CommandHeader { acks: received.acks(), ..header.clone() };
+        let forged = CommandHeader { acks: received.acks(), ..header };
         arena.inject(SERVER, MessageKind::Command, command_packet(&forged));
         arena.ticks(2);
     }
@@ -223,7 +223,7 @@ fn ticks_of_the_far_past_and_future_reach_nobody_else_and_displace_no_genuine_co
                 input_target_tick: tick,
                 interpolation_delay: u32::MAX,
                 prefabs_known: ghostline::wire::limits::MAX_PREFABS,
-                ..header.clone()
+                ..header
             };
             let mut out = BitWriter::new();
             forged.encode(&mut out);
@@ -279,7 +279,7 @@ fn a_client_that_asks_for_a_fresh_start_with_every_packet_pays_for_it_alone() {
     for _ in 0..60 {
         let header = honest_header(arena.record(SERVER, MessageKind::Command, 5).last().unwrap());
         for _ in 0..20 {
-            let forged = CommandHeader { fresh_start: true, ..header.clone() };
+            let forged = CommandHeader { fresh_start: true, ..header };
             arena.inject(SERVER, MessageKind::Command, command_packet(&forged));
         }
         arena.tick();
