@@ -27,6 +27,7 @@ mod handshake;
 pub mod limits;
 mod packed;
 mod packet;
+mod predicted;
 mod quantise;
 mod row;
 mod rpc;
@@ -50,6 +51,10 @@ pub use limits::{
 };
 pub use packed::packed_bits;
 pub use packet::MessageKind;
+pub use predicted::{
+    FieldModel, MAX_SLOPE_TICKS, PredictionBase, RowForm, RowModel, decode_predicted_row, encode_predicted_row,
+    extrapolate_row, predict_row,
+};
 pub use quantise::{QuantiseStats, dequantise, quantise};
 pub use row::{absolute_row_bits, decode_row, encode_row};
 pub use rpc::{FrameIter, FrameTooLarge, RpcFrame, begin_packet, frames, push_frame};

@@ -329,6 +329,11 @@ impl RowLayout {
         self.zero.len()
     }
 
+    /// How many lanes each field has, in order.
+    pub fn field_lanes(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.fields.iter().map(|field| usize::from(field.lanes))
+    }
+
     /// The lanes of a component, by its place in the list; an empty range past the end if there is none.
     #[must_use]
     pub fn component_range(&self, component: usize) -> Range<usize> {

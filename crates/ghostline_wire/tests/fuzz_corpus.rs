@@ -97,6 +97,7 @@ fn snapshot_seeds() -> Vec<(&'static str, Vec<u8>)> {
                 let changed = (1u64 << count) - 1;
                 let uncovered = u64::from(chunk) << 40;
                 ChunkHeader { type_index: chunk, width: 41, uncovered, changed }.encode(out);
+                out.write_bool(false);
                 for ghost in 0..count {
                     let body = if delta {
                         GhostBody::Delta { baseline_age: 6 + ghost / 2 }
@@ -111,7 +112,35 @@ fn snapshot_seeds() -> Vec<(&'static str, Vec<u8>)> {
             ChunkGap { skipped: 0, quiet: 9 }.write(out);
         })
     };
+    let predicted = seed_after_kind(&SCHEMA, |out| {
+        header().encode(out);
+        write_prefabs(out, 0, &[]);
+        write_despawns(out, &[]);
+        out.write_packed(2);
+        let (layout, at) = (layout(), PredictionBase { age: 6, span: 3 });
+        let mut model = RowModel::new(&layout);
+        model.fields.iter_mut().step_by(2).for_each(|field| *field = FieldModel { usual: true, linear: true });
+        for chunk in 0..2u32 {
+            ChunkGap::default().write(out);
+            ChunkHeader { type_index: 0, width: 4, uncovered: 0, changed: 0b1111 }.encode(out);
+            out.write_bool(true);
+            out.write_bool(chunk == 1);
+            if chunk == 0 {
+                at.write(out);
+                model.write(&layout, out);
+            }
+            for ghost in 0..3 {
+                let row = [ghost * 100, 5, 0u32.wrapping_sub(ghost), ghost % 2, 1.5f32.to_bits(), ghost, 0, 7];
+                encode_predicted_row(&layout, &model, &row, &vec![0; layout.lanes()], out);
+            }
+            RowForm::Plain.write(out);
+            write_ghost_body(out, GhostBody::Absolute { spawn_age: 1 }, &mut None);
+            encode_row(&layout, &vec![1; layout.lanes()], None, out);
+        }
+        ChunkGap::default().write(out);
+    });
     vec![
+        ("predicted", predicted),
         ("empty", empty),
         ("quiet", quiet),
         ("prefabs", prefabs),

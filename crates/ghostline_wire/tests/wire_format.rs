@@ -134,7 +134,7 @@ fn the_command_packet_is_the_one_of_the_page() {
 
 const SNAPSHOT: &str = "\
     01 07 00 01 d8 04 00 00 f0 07 ae 0f ec cf 5c 00 e7 fa ed c0 ea 03 16 51 85 32 ba a9 6f ae 0f 68 \
-    89 22 44 f0 c5 83 20 78 e0 64 1f ca 0b 6d 00";
+    89 22 44 f0 8a 07 41 f0 c0 c9 3e 94 17 da 00";
 
 #[test]
 fn the_snapshot_packet_is_the_one_of_the_page() {
@@ -168,6 +168,7 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
     out.write_packed(1);
     gap.write(&mut out);
     chunk.encode(&mut out);
+    out.write_bool(false);
     let mut previous = None;
     for (body, row, base) in ghosts {
         write_ghost_body(&mut out, body, &mut previous);
@@ -187,6 +188,7 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
     assert_eq!(input.read_packed(), Ok(1));
     assert_eq!(ChunkGap::read(&mut input), Ok(gap));
     assert_eq!(ChunkHeader::decode(&mut input), Ok(chunk));
+    assert_eq!(input.read_bool(), Ok(false));
     let mut previous = None;
     for (body, row, base) in ghosts {
         assert_eq!(read_ghost_body(&mut input, &mut previous), Ok(body));
@@ -198,8 +200,52 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
     assert_eq!(input.expect_end(), Ok(()));
 }
 
+const PREDICTED: &str = "04 5f f4 05 06 62 3f 78 e0 64 1f ca 0b 6d";
+
+#[test]
+fn the_predicted_chunk_body_is_the_one_of_the_page() {
+    let layout = RowLayout::new(&player().components);
+    let chunk = ChunkHeader { type_index: 0, width: 2, uncovered: 0, changed: 0b11 };
+    let at = PredictionBase { age: 6, span: 3 };
+    let mut model = RowModel::new(&layout);
+    model.fields[0] = FieldModel { usual: true, linear: true };
+    model.parameters[..4].copy_from_slice(&[2, 0, 3, 4]);
+    let mut prediction = Vec::new();
+    predict_row(&layout, &model, at, &[5_000, 0, 7_000, 100, 1], Some(&[4_990, 0, 7_003, 100, 1]), &mut prediction);
+    let (moved, spawned) = ([5_021, 0, 6_990, 100, 1], [1_000, (-500i32).cast_unsigned(), 0, 100, 1]);
+
+    let mut out = BitWriter::new();
+    chunk.encode(&mut out);
+    out.write_bool(true);
+    out.write_bool(false);
+    at.write(&mut out);
+    model.write(&layout, &mut out);
+    encode_predicted_row(&layout, &model, &moved, &prediction, &mut out);
+    RowForm::Plain.write(&mut out);
+    write_ghost_body(&mut out, GhostBody::Absolute { spawn_age: 0 }, &mut None);
+    encode_row(&layout, &spawned, None, &mut out);
+    check("7.5 Predicted chunk body", out.as_bytes(), PREDICTED);
+
+    let mut input = BitReader::new(out.as_bytes());
+    assert_eq!(ChunkHeader::decode(&mut input), Ok(chunk));
+    assert_eq!((input.read_bool(), input.read_bool()), (Ok(true), Ok(false)));
+    assert_eq!(PredictionBase::read(&mut input), Ok(at));
+    let mut read = RowModel::default();
+    assert_eq!(read.read(&layout, &mut input), Ok(()));
+    assert_eq!(read, model);
+    assert_eq!(RowForm::read(&mut input), Ok(RowForm::Usual));
+    assert_eq!(decode_predicted_row(&layout, &read, RowForm::Usual, &mut prediction, &mut input), Ok(()));
+    assert_eq!(prediction, moved);
+    assert_eq!(RowForm::read(&mut input), Ok(RowForm::Plain));
+    assert_eq!(read_ghost_body(&mut input, &mut None), Ok(GhostBody::Absolute { spawn_age: 0 }));
+    let mut row = [0; 5];
+    assert_eq!(decode_row(&layout, None, &mut row, &mut input), Ok(()));
+    assert_eq!(row, spawned);
+    assert_eq!(input.expect_end(), Ok(()));
+}
+
 const RPC: &str = "\
-    02 00 00 c0 00 01 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
+    02 00 00 c0 00 02 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
     00 05";
 
 fn version() -> ProtocolVersion {

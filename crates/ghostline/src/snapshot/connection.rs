@@ -17,6 +17,11 @@ pub(crate) const MAX_IN_FLIGHT_PACKETS: usize = 2 * limits::ACK_WINDOW as usize;
 /// A despawn travels in at most so many packets whose fate is unknown.
 pub(crate) const MAX_IN_FLIGHT_DESPAWNS: u8 = 2;
 
+/// So many ticks are kept with whose rows arrived: as far back as a slope may reach.
+const ACKED_ROWS: usize = 16;
+/// A row that was the newest for longer than this was one of a ghost at rest.
+const REST_TICKS: i32 = 2;
+
 /// What a client knows of one chunk.
 #[derive(Clone)]
 pub(crate) struct ChunkView {
@@ -28,6 +33,11 @@ pub(crate) struct ChunkView {
     pub acked_ticks: [Option<NetworkTick>; SLOTS],
     /// Rows sent since that row at most, up to 255.
     pub sends_since_ack: [u8; SLOTS],
+    /// The newest ticks with acknowledged rows, and whose; the oldest is overwritten.
+    acked_rows: [(Option<NetworkTick>, u64); ACKED_ROWS],
+    next_acked_rows: usize,
+    /// The acknowledged tick before the newest few: what a ghost rested at before it began to move.
+    pub rest_ticks: [Option<NetworkTick>; SLOTS],
     /// The tick at which this chunk was last in a packet.
     pub last_sent: Option<NetworkTick>,
     /// The chunk's revision at which this client had everything.
@@ -43,6 +53,9 @@ impl Default for ChunkView {
             acked: 0,
             acked_ticks: [None; SLOTS],
             sends_since_ack: [0; SLOTS],
+            acked_rows: [(None, 0); ACKED_ROWS],
+            next_acked_rows: 0,
+            rest_ticks: [None; SLOTS],
             last_sent: None,
             settled_revision: None,
             resume: 0,
@@ -91,6 +104,8 @@ pub(crate) struct SnapshotSendState {
     newest_sent_tick: Option<NetworkTick>,
     /// Despawns took the room of a ghost: the next packet goes without them.
     pub hold_despawns: bool,
+    /// The newest tick of which any packet has arrived.
+    pub newest_acked_tick: Option<NetworkTick>,
 }
 
 impl Default for SnapshotSendState {
@@ -108,6 +123,7 @@ impl Default for SnapshotSendState {
             packets_sent: 0,
             newest_sent_tick: None,
             hold_despawns: false,
+            newest_acked_tick: None,
         }
     }
 }
@@ -135,6 +151,7 @@ impl SnapshotSendState {
         self.epoch = self.epoch.next();
         self.next_sequence = PacketSequence(0);
         self.packets_sent = 0;
+        self.newest_acked_tick = None;
         self.settled_revision = None;
     }
 
@@ -168,6 +185,7 @@ impl SnapshotSendState {
         }
         view.known &= !slot.bit();
         view.acked &= !slot.bit();
+        view.forget_rows(slot);
         if known {
             self.despawns.push(PendingDespawn { slot, reason, in_flight: 0 });
         }
@@ -286,6 +304,7 @@ impl SnapshotSendState {
 
     fn arrived(&mut self, store: &mut RowStore, packet: &SentPacket, on_released: &mut impl FnMut(Slot)) {
         let Some(tick) = packet.tick else { return };
+        self.newest_acked_tick = Some(self.newest_acked_tick.map_or(tick, |newest| newest.max(tick)));
         // A client gets a row of a ghost at most once per tick.
         let sends =
             self.newest_sent_tick.map_or(u8::MAX, |newest| u8::try_from(newest.ticks_since(tick)).unwrap_or(u8::MAX));
@@ -336,6 +355,9 @@ impl ChunkView {
         let mut count = 0;
         for place in bits(arrived) {
             let old = self.acked_ticks[place].replace(tick);
+            if old.is_some_and(|old| tick.ticks_since(old) > REST_TICKS) {
+                self.rest_ticks[place] = old;
+            }
             if old != before {
                 if let Some(before) = before {
                     chunk.unpin(before, count);
@@ -350,6 +372,40 @@ impl ChunkView {
             chunk.unpin(before, count);
         }
         self.acked |= arrived;
+        let newest = &mut self.acked_rows[self.next_acked_rows % ACKED_ROWS];
+        if newest.0 == Some(tick) {
+            newest.1 |= arrived;
+        } else {
+            self.next_acked_rows = (self.next_acked_rows + 1) % ACKED_ROWS;
+            self.acked_rows[self.next_acked_rows] = (Some(tick), arrived);
+        }
+    }
+
+    /// The ghost of a slot is gone: what arrived of it says nothing of the next one.
+    fn forget_rows(&mut self, slot: Slot) {
+        self.acked_ticks[slot.place()] = None;
+        self.rest_ticks[slot.place()] = None;
+        self.acked_rows.iter_mut().for_each(|(_, rows)| *rows &= !slot.bit());
+    }
+
+    /// The ghosts whose row of exactly this tick has arrived, as far as that is remembered.
+    pub(crate) fn acked_at(&self, tick: NetworkTick) -> u64 {
+        self.acked_rows.iter().filter(|(at, _)| *at == Some(tick)).fold(0, |mask, (_, rows)| mask | rows)
+    }
+
+    /// The newest tick with an acknowledged row of this chunk.
+    pub(crate) fn newest_acked(&self) -> Option<NetworkTick> {
+        self.acked_rows[self.next_acked_rows % ACKED_ROWS].0
+    }
+
+    /// The ghosts that certainly have the row of this tick as the newest one up to then.
+    pub(crate) fn hold_at(&self, chunk: &Chunk, tick: NetworkTick, among: u64) -> u64 {
+        let mut held = self.acked_at(tick) & among;
+        for place in bits(among & !held) {
+            let names = |held: Option<NetworkTick>| held.is_some_and(|held| chunk.names_row(place, held, tick));
+            held |= u64::from(names(self.acked_ticks[place]) || names(self.rest_ticks[place])) << place;
+        }
+        held
     }
 }
 

@@ -2,8 +2,9 @@
 //! The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitReader, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout,
-    SnapshotHeader, decode_row, limits, read_despawns, read_ghost_body, read_prefabs,
+    BitReader, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, NetworkTick, PredictionBase, PrefabEntry,
+    RowForm, RowLayout, RowModel, SnapshotHeader, decode_predicted_row, decode_row, limits, predict_row, read_despawns,
+    read_ghost_body, read_prefabs,
 };
 
 use super::client::{ClientSnapshots, HeldGhost};
@@ -38,6 +39,9 @@ pub(crate) struct Decoder {
     prefabs: Vec<PrefabEntry>,
     despawns: Vec<DespawnEntry>,
     row: Vec<u32>,
+    /// The type and base that this packet named last, and its parameters.
+    base: Option<(u32, PredictionBase)>,
+    model: RowModel,
     pub decoded_rows: u64,
 }
 
@@ -82,6 +86,7 @@ impl Decoder {
                 snapshots.despawn(slot, header.server_tick);
             }
         }
+        self.base = None;
         let busy = input.read_packed()?;
         if busy > limits::MAX_CHUNKS {
             return Err(DecodeError::LimitExceeded { what: "chunks", limit: limits::MAX_CHUNKS, got: busy }.into());
@@ -117,9 +122,18 @@ impl Decoder {
             return Err(wrong_type.into());
         }
         chunk.coverage.insert(header.server_tick, !chunk_header.uncovered & !chunk_header.changed);
+        let base = self.decode_base(chunk_header.type_index, layout, input)?;
         let mut previous_age = None;
         for place in bits(chunk_header.changed) {
             let slot = Slot::new(index as usize, place as u32);
+            if let Some(base) = base {
+                let form = RowForm::read(input)?;
+                if form != RowForm::Plain {
+                    self.decode_predicted(header.server_tick, base, form, input, layout, snapshots, slot)?;
+                    self.decoded_rows += 1;
+                    continue;
+                }
+            }
             match read_ghost_body(input, &mut previous_age)? {
                 GhostBody::Absolute { spawn_age } => {
                     self.decode_absolute(header.server_tick, spawn_age, input, layout, snapshots, local, slot)?;
@@ -130,6 +144,53 @@ impl Decoder {
             }
             self.decoded_rows += 1;
         }
+        Ok(())
+    }
+
+    /// What the chunk's predicted rows start from; `None` if it has none.
+    fn decode_base(
+        &mut self,
+        type_index: u32,
+        layout: &RowLayout,
+        input: &mut BitReader<'_>,
+    ) -> Result<Option<PredictionBase>, DecodeError> {
+        if !input.read_bool()? {
+            return Ok(None);
+        }
+        if !input.read_bool()? {
+            self.base = Some((type_index, PredictionBase::read(input)?));
+            self.model.read(layout, input)?;
+        }
+        match self.base {
+            Some((of, base)) if of == type_index => Ok(Some(base)),
+            _ => Err(DecodeError::BadValue { what: "prediction base" }),
+        }
+    }
+
+    fn decode_predicted(
+        &mut self,
+        tick: NetworkTick,
+        at: PredictionBase,
+        form: RowForm,
+        input: &mut BitReader<'_>,
+        layout: &RowLayout,
+        snapshots: &mut ClientSnapshots,
+        slot: Slot,
+    ) -> Result<(), DecodeError> {
+        if snapshots.is_despawned_since(slot, tick) {
+            // The ghost is gone; the bits are read past, whatever they start from.
+            self.row.clear();
+            self.row.resize(layout.lanes(), 0);
+            return decode_predicted_row(layout, &self.model, form, &mut self.row, input);
+        }
+        let held = snapshots.ghost_mut(slot).ok_or(DecodeError::MissingBaseline)?;
+        let base_tick = tick.sub(at.age);
+        let row_at = |tick| held.history.at_or_before(tick).map(|(_, row)| row).ok_or(DecodeError::MissingBaseline);
+        let base = row_at(base_tick)?;
+        let earlier = if at.span == 0 { None } else { Some(row_at(base_tick.sub(at.span))?) };
+        predict_row(layout, &self.model, at, base, earlier, &mut self.row);
+        decode_predicted_row(layout, &self.model, form, &mut self.row, input)?;
+        held.history.insert(tick, &self.row);
         Ok(())
     }
 

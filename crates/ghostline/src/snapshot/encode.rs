@@ -2,12 +2,12 @@
 //! The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PrefabEntry, RowLayout, SnapshotHeader,
-    limits, packed_bits, write_despawns, write_ghost_body, write_prefabs,
+    BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PredictionBase, PrefabEntry, RowForm,
+    RowLayout, RowModel, SnapshotHeader, limits, packed_bits, write_despawns, write_ghost_body, write_prefabs,
 };
 use std::ops::Range;
 
-use super::cache::{DELTA_BITS, RowCache};
+use super::cache::{Choice, DELTA_BITS, RowCache};
 use super::connection::{ChunkView, SnapshotSendState};
 use super::store::{Chunk, RowStore, bits};
 use crate::ghost::Slot;
@@ -38,6 +38,8 @@ pub(crate) struct EncodeRequest<'a> {
     pub return_time_ms: Option<u16>,
     pub command_age: i32,
     pub relevant_ghosts: u32,
+    /// The newest tick of which any packet has arrived.
+    pub newest_acked: Option<NetworkTick>,
     /// Ghost types that the client knows: none beyond is sent.
     pub prefabs_known: u32,
     /// Bytes of one packet.
@@ -82,10 +84,14 @@ struct Chosen {
     chunk: usize,
     header: ChunkHeader,
     pieces: Range<usize>,
+    /// What its predicted rows start from, if it has any.
+    base: Option<PredictionBase>,
 }
 
 /// Bits of the cache that are copied together: one row, or several that lie one behind the other.
 struct Piece {
+    /// A plain row in a predicted chunk, which has to be said.
+    is_exception: bool,
     /// If not 0: the first row is against another baseline than the one before it, which has to be named.
     new_age: u32,
     start: usize,
@@ -111,8 +117,10 @@ fn gap_bits(store: &RowStore) -> usize {
 /// Bits that a chunk takes besides its rows and its gap, at most: type, width, two masks, one more name of a baseline.
 fn header_bits(chunk: &Chunk, wanted: u64) -> usize {
     const BASELINE_BITS: usize = 38;
+    // Whether rows are predicted, and whether from the same base.
+    const PREDICTION_FLAGS: usize = 2;
     let width = (u64::BITS - wanted.leading_zeros()) as usize;
-    packed_bits(u32::from(chunk.ghost_type)) as usize + 6 + 2 * (1 + width) + BASELINE_BITS
+    packed_bits(u32::from(chunk.ghost_type)) as usize + 6 + 2 * (1 + width) + PREDICTION_FLAGS + BASELINE_BITS
 }
 
 impl Encoder {
@@ -201,8 +209,8 @@ impl Encoder {
             let overhead_bits = gap_bits + header_bits(chunk, wanted);
             let free_bits = capacity_bits.saturating_sub(used_bits + overhead_bits);
             let Some(view) = state.views.get_mut(index) else { break };
-            let (placed, bits) = self.rows.choose(request, store, index, view, left, free_bits);
-            if placed == 0 {
+            let choice = self.rows.choose(request, store, index, view, left, free_bits);
+            if choice.placed == 0 {
                 if !self.chosen.is_empty() {
                     break;
                 }
@@ -214,19 +222,19 @@ impl Encoder {
                 // Not even one ghost fits into an empty packet: it must be fragmented.
                 let fragment_bits = (request.fragmented_bytes * 8).saturating_sub(used_bits + overhead_bits);
                 let alone = first_from(left, view.resume);
-                let (placed, _) = self.rows.choose(request, store, index, view, alone, fragment_bits);
+                let choice = self.rows.choose(request, store, index, view, alone, fragment_bits);
                 view.resume = alone.trailing_zeros() as usize + 1;
-                if placed != 0 {
-                    self.place(chunk, index, wanted & !placed, placed);
+                if choice.placed != 0 {
+                    self.place(chunk, index, wanted & !choice.placed, choice);
                 }
                 *next_candidate += 1;
                 break;
             }
-            candidate.left &= !placed;
+            candidate.left &= !choice.placed;
             let missing = candidate.left;
-            view.resume = if missing == 0 { 0 } else { next_place(missing, placed) };
-            self.place(chunk, index, wanted & !placed, placed);
-            used_bits += overhead_bits + bits;
+            view.resume = if missing == 0 { 0 } else { next_place(missing, choice.placed) };
+            self.place(chunk, index, wanted & !choice.placed, choice);
+            used_bits += overhead_bits + choice.bits + self.base_bits(request, index, store, choice.base);
             if missing != 0 {
                 break;
             }
@@ -235,7 +243,7 @@ impl Encoder {
         if !first && self.chosen.is_empty() {
             return false;
         }
-        self.write_chunks(store, state, first);
+        self.write_chunks(request, store, state, first);
         self.send_packet(request, state, transmit)
     }
 
@@ -279,7 +287,8 @@ impl Encoder {
     }
 
     /// Puts the rows of the last choice into the packet's list, in ascending order; what lies together is copied together.
-    fn place(&mut self, chunk: &Chunk, index: usize, uncovered: u64, placed: u64) {
+    fn place(&mut self, chunk: &Chunk, index: usize, uncovered: u64, choice: Choice) {
+        let Choice { placed, base, .. } = choice;
         let begin = self.pieces.len();
         let mut age = 0;
         for place in bits(placed) {
@@ -289,11 +298,14 @@ impl Encoder {
             if is_delta {
                 age = row.age;
             } else {
-                self.counts.absolute_rows += 1;
+                self.counts.absolute_rows += u64::from(!row.has_form);
             }
+            let is_exception = base.is_some() && !row.has_form;
             match self.pieces[begin..].last_mut() {
-                Some(last) if new_age == 0 && last.start + last.len == row.start => last.len += row.len,
-                _ => self.pieces.push(Piece { new_age, start: row.start, len: row.len }),
+                Some(last) if new_age == 0 && !is_exception && last.start + last.len == row.start => {
+                    last.len += row.len
+                }
+                _ => self.pieces.push(Piece { is_exception, new_age, start: row.start, len: row.len }),
             }
         }
         self.counts.rows += u64::from(placed.count_ones());
@@ -302,21 +314,41 @@ impl Encoder {
             chunk: index,
             header: ChunkHeader { type_index: u32::from(chunk.ghost_type), width, uncovered, changed: placed },
             pieces: begin..self.pieces.len(),
+            base,
         });
     }
 
     /// The chunk section: what was chosen, in ascending order, and (in the tick's first packet) what is at rest between.
-    fn write_chunks(&mut self, store: &RowStore, state: &SnapshotSendState, first: bool) {
+    fn write_chunks(&mut self, request: &EncodeRequest<'_>, store: &RowStore, state: &SnapshotSendState, first: bool) {
         self.chosen.sort_unstable_by_key(|chosen| chosen.chunk);
         self.packet.write_packed(self.chosen.len() as u32);
         let rows = self.rows.bits.as_bytes();
         let mut position = 0;
+        let mut previous = None;
         for chosen in &self.chosen {
             let gap = gap_before(store, state, first, position, chosen.chunk);
             gap.write(&mut self.packet);
             chosen.header.encode(&mut self.packet);
             let begin = self.packet.bit_len();
+            self.packet.write_bool(chosen.base.is_some());
+            if let Some(base) = chosen.base {
+                let named = Some((chosen.header.type_index, base));
+                self.packet.write_bool(named == previous);
+                if named != previous {
+                    base.write(&mut self.packet);
+                    let ghost_type = chosen.header.type_index as u16;
+                    if let Some(layout) = request.types.get(usize::from(ghost_type)).map(|ty| &ty.layout)
+                        && let Some(model) = self.rows.models.get(ghost_type, base.age, layout, request.tick)
+                    {
+                        model.write(layout, &mut self.packet);
+                    }
+                }
+                previous = named;
+            }
             for piece in self.pieces.get(chosen.pieces.clone()).unwrap_or_default() {
+                if piece.is_exception {
+                    RowForm::Plain.write(&mut self.packet);
+                }
                 if piece.new_age == 0 {
                     self.packet.append_range(rows, piece.start, piece.len);
                 } else {
@@ -329,6 +361,25 @@ impl Encoder {
         }
         let end = gap_before(store, state, first, position, store.chunks.len());
         end.write(&mut self.packet);
+    }
+
+    /// Bits that name a base and its model, at most.
+    fn base_bits(
+        &self,
+        request: &EncodeRequest<'_>,
+        index: usize,
+        store: &RowStore,
+        base: Option<PredictionBase>,
+    ) -> usize {
+        let Some(base) = base else { return 0 };
+        let ghost_type = store.chunks.get(index).map_or(0, |chunk| chunk.ghost_type);
+        let known = |chosen: &Chosen| {
+            chosen.chunk != index && (chosen.header.type_index, chosen.base) == (u32::from(ghost_type), Some(base))
+        };
+        // Chunks come in the order of their numbers: if all are alike, only the first names it.
+        let alike = self.chosen.iter().all(|chosen| known(chosen) || chosen.chunk == index) && self.chosen.len() > 1;
+        let model = request.types.get(usize::from(ghost_type)).map_or(0, |ty| RowModel::bit_len(&ty.layout));
+        if alike { 0 } else { 2 * model + (2 * (packed_bits(base.age) + packed_bits(base.span))) as usize }
     }
 
     fn send_packet(

@@ -10,6 +10,7 @@ mod decode;
 mod encode;
 mod history;
 mod inspect;
+mod models;
 pub mod plain;
 mod receive;
 mod send;

@@ -122,6 +122,7 @@ impl RowServer {
             return_time_ms: Some(0),
             command_age: 0,
             relevant_ghosts: self.store.live_ghosts(),
+            newest_acked: state.newest_acked_tick,
             prefabs_known: *prefabs_known,
             packet_bytes: limits.packet_bytes,
             max_packets: limits.max_packets,
@@ -201,5 +202,146 @@ impl RowClient {
     /// The sequence number of the newest packet.
     pub fn newest_packet(&self) -> Option<PacketSequence> {
         self.acks().map(|acks| acks.newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ghostline_wire::{ComponentSchema, FieldKind, FieldSchema, Smoothing};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn schema() -> GhostSchema {
+        let field = |name: &str, kind| FieldSchema {
+            name: name.to_owned(),
+            kind,
+            quantization: 1,
+            smoothing: Smoothing::Clamp,
+            max_smoothing_distance: None,
+        };
+        let component = |name: &str, fields| ComponentSchema { name: name.to_owned(), fields };
+        GhostSchema {
+            name: "thing".to_owned(),
+            options: String::new(),
+            components: vec![
+                component("Place", vec![field("value", FieldKind::Vec3), field("level", FieldKind::U8)]),
+                component("Lit", vec![field("value", FieldKind::Bool)]),
+            ],
+        }
+    }
+
+    /// What the link and the game do, all from one seed.
+    #[derive(Debug, Clone, Copy)]
+    struct Weather {
+        seed: u64,
+        loss_percent: u64,
+        max_delay: u64,
+        ghosts: usize,
+        packet_bytes: usize,
+        moving_percent: u64,
+        despawn_percent: u64,
+    }
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % n.max(1)
+        }
+    }
+
+    fn play(weather: Weather) {
+        let schemas = [schema()];
+        let (mut server, mut client) = (RowServer::new(&schemas), RowClient::new(&schemas));
+        server.add_client();
+        let mut dice = Dice(weather.seed);
+        let mut ghosts: Vec<(u32, [u32; 5], bool)> = Vec::new();
+        let mut truth: BTreeMap<(u32, u32), [u32; 5]> = BTreeMap::new();
+        let (mut packets, mut acks) = (Vec::new(), Vec::new());
+        let limits = SendLimits { packet_bytes: weather.packet_bytes, max_packets: 3 };
+        const STORMY: u32 = 150;
+        for index in 1..STORMY + 100 {
+            let (tick, is_stormy) = (NetworkTick::new(index), index < STORMY);
+            while ghosts.len() < weather.ghosts {
+                let Some(id) = server.spawn(0) else { break };
+                ghosts.push((id, [0; 5], false));
+            }
+            for (id, row, moving) in &mut ghosts {
+                if is_stormy && dice.below(20) == 0 {
+                    *moving = dice.below(100) < weather.moving_percent;
+                }
+                if is_stormy && *moving {
+                    row[0] = row[0].wrapping_add(40 + dice.below(5) as u32);
+                    row[1] = row[1].wrapping_sub(7);
+                    row[4] = dice.below(2) as u32;
+                    if dice.below(40) == 0 {
+                        row[2] = (dice.below(1 << 32)) as u32;
+                    }
+                }
+                server.set_lanes(*id, 0, row);
+                truth.insert((index, *id), *row);
+            }
+            server.seal(tick);
+            acks.retain(|(due, heard)| {
+                let due = *due <= u64::from(index);
+                if due {
+                    server.acknowledge(0, heard);
+                }
+                !due
+            });
+            server.encode(0, limits, &mut |packet| {
+                assert!(packet.len() <= weather.packet_bytes, "{} bytes", packet.len());
+                let copies = if is_stormy {
+                    u64::from(dice.below(100) >= weather.loss_percent) + u64::from(dice.below(30) == 0)
+                } else {
+                    1
+                };
+                for _ in 0..copies {
+                    let delay = if is_stormy { dice.below(weather.max_delay) } else { 1 };
+                    packets.push((u64::from(index) + delay, packet.to_vec()));
+                }
+                true
+            });
+            packets.retain(|(due, packet)| {
+                let due = *due <= u64::from(index);
+                if due {
+                    assert!(client.decode(packet), "tick {index}");
+                }
+                !due
+            });
+            for (id, ..) in &ghosts {
+                if let Some((tick, row)) = client.row(*id) {
+                    assert_eq!(Some(row), truth.get(&(tick.index(), *id)).map(|row| &row[..]), "ghost {id} at {tick}");
+                }
+            }
+            if let Some(heard) = client.acks().filter(|_| !is_stormy || dice.below(100) >= weather.loss_percent) {
+                acks.push((u64::from(index) + 1 + if is_stormy { dice.below(weather.max_delay) } else { 0 }, heard));
+            }
+            if is_stormy && dice.below(100) < weather.despawn_percent && !ghosts.is_empty() {
+                let (id, ..) = ghosts.swap_remove(dice.below(ghosts.len() as u64) as usize);
+                server.despawn(id);
+            }
+        }
+        for (id, row, _) in &ghosts {
+            assert_eq!(client.row(*id).map(|(_, row)| row), Some(&row[..]), "ghost {id} in the end");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn whatever_the_link_does_a_row_is_the_servers_of_its_tick_and_the_last_ones_arrive(
+            seed in any::<u64>(),
+            loss_percent in prop_oneof![Just(0), 0..60u64],
+            max_delay in 1..20u64,
+            ghosts in 1..150usize,
+            packet_bytes in 150..1_200usize,
+            moving_percent in 0..=100u64,
+            despawn_percent in prop_oneof![Just(0), 0..40u64],
+        ) {
+            play(Weather { seed, loss_percent, max_delay, ghosts, packet_bytes, moving_percent, despawn_percent });
+        }
     }
 }

@@ -117,6 +117,7 @@ fn send_to(
         return_time_ms,
         command_age,
         relevant_ghosts,
+        newest_acked: state.newest_acked_tick,
         // A client that claims to know more than there is knows nothing.
         prefabs_known: if prefabs_known > types_len { 0 } else { prefabs_known },
         packet_bytes: target.min(datagram),

@@ -34,6 +34,10 @@ pub(crate) struct Chunk {
     pub spawn_ticks: [Option<NetworkTick>; SLOTS],
     /// The tick at which the row of each slot last changed.
     pub versions: [Option<NetworkTick>; SLOTS],
+    /// The tick since which the row of each slot changed with every tick.
+    run_starts: [Option<NetworkTick>; SLOTS],
+    /// The version before that.
+    rest_versions: [Option<NetworkTick>; SLOTS],
     /// Counts everything that a client may have to be told about this chunk.
     pub revision: u64,
     current: Vec<u32>,
@@ -50,6 +54,8 @@ impl Chunk {
             changed: 0,
             spawn_ticks: [None; SLOTS],
             versions: [None; SLOTS],
+            run_starts: [None; SLOTS],
+            rest_versions: [None; SLOTS],
             revision: 0,
             current: vec![0; lanes * SLOTS],
             slabs: VecDeque::new(),
@@ -80,6 +86,18 @@ impl Chunk {
         // A slab between this one and the next may have been released: then nothing is known of that time.
         let known = self.slabs.get(index)?.until.is_none_or(|until| until.is_newer_than(tick));
         known.then_some(index)
+    }
+
+    /// Whether a client that was sent the row of `held` has, whatever else it got, the row of `tick` as its newest one up to then: because
+    /// it is that row, or because nothing changed between.
+    pub(crate) fn names_row(&self, place: usize, held: NetworkTick, tick: NetworkTick) -> bool {
+        if held == tick {
+            return true;
+        }
+        let (Some(version), Some(run_start)) = (self.versions[place], self.run_starts[place]) else { return false };
+        let unchanged_since_rest =
+            self.rest_versions[place].is_some_and(|rest| !rest.is_newer_than(held)) && run_start.is_newer_than(tick);
+        tick.is_newer_than(held) && (unchanged_since_rest || !version.is_newer_than(held))
     }
 
     /// All rows of the chunk as they were at `tick`, if they are still kept.
@@ -114,7 +132,12 @@ impl Chunk {
         if self.changed == 0 {
             return false;
         }
+        let before = Some(tick.prev());
         for place in bits(self.changed) {
+            if self.versions[place] != before {
+                self.rest_versions[place] = self.versions[place];
+                self.run_starts[place] = Some(tick);
+            }
             self.versions[place] = Some(tick);
         }
         self.changed = 0;
@@ -218,6 +241,8 @@ impl RowStore {
         chunk.fresh |= slot.bit();
         chunk.spawn_ticks[slot.place()] = Some(tick);
         chunk.versions[slot.place()] = None;
+        chunk.run_starts[slot.place()] = None;
+        chunk.rest_versions[slot.place()] = None;
         chunk.revision += 1;
         self.revision += 1;
         self.any_fresh = true;
@@ -346,6 +371,23 @@ mod tests {
         write(&mut store, slot, [2, 2], 3);
         write(&mut store, slot, [1, 1], 4);
         assert_eq!(store.chunks[0].versions[0], Some(tick(4)));
+    }
+
+    #[test]
+    fn a_row_is_named_by_every_tick_of_a_rest_but_only_by_its_own_while_it_moves() {
+        let (mut store, slot) = store_with_one_ghost();
+        write(&mut store, slot, [1, 1], 2);
+        for index in 3..20 {
+            store.seal(tick(index));
+        }
+        for index in 20..30 {
+            write(&mut store, slot, [index, 1], index);
+        }
+        let names = |held, at| store.chunks[0].names_row(0, tick(held), tick(at));
+        assert!(names(2, 2) && names(2, 19) && names(10, 15) && names(25, 25));
+        assert!(!names(2, 20) && !names(2, 25) && !names(24, 25), "it moved between");
+        assert!(!names(15, 10), "what was held later says nothing of before");
+        assert!(!names(1, 5), "nothing was there to hold");
     }
 
     #[test]

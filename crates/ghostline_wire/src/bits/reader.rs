@@ -114,6 +114,25 @@ impl<'a> BitReader<'a> {
         Ok(u64::from(low) | (u64::from(high) << 32))
     }
 
+    /// Reads zeros up to the one behind them, which is read too; or `limit` (at most 32) zeros. Returns how many.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnexpectedEnd`] if the message ends before.
+    #[inline]
+    pub(crate) fn read_zeros(&mut self, limit: u32) -> Result<u32, DecodeError> {
+        if self.available < 33 {
+            self.refill();
+        }
+        let zeros = self.word.trailing_zeros().min(limit);
+        let count = zeros.wrapping_add(1).min(limit);
+        let Some(remaining) = self.remaining.checked_sub(count as usize) else {
+            return Err(DecodeError::UnexpectedEnd);
+        };
+        self.drop_bits(count);
+        self.remaining = remaining;
+        Ok(zeros)
+    }
+
     /// Reads one bit.
     ///
     /// # Errors

@@ -4,9 +4,10 @@
 
 use super::{check_round_trip, layout_from, row_from};
 use crate::{
-    BitReader, BitWriter, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, MessageKind, PrefabEntry,
-    RowLayout, SnapshotHeader, decode_row, encode_row, limits, read_despawns, read_ghost_body, read_prefabs,
-    write_despawns, write_ghost_body, write_prefabs,
+    BitReader, BitWriter, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, MessageKind, PredictionBase,
+    PrefabEntry, RowForm, RowLayout, RowModel, SnapshotHeader, decode_predicted_row, decode_row, encode_predicted_row,
+    encode_row, limits, predict_row, read_despawns, read_ghost_body, read_prefabs, write_despawns, write_ghost_body,
+    write_prefabs,
 };
 
 /// A snapshot packet as its decoder sees it.
@@ -24,7 +25,8 @@ struct Packet {
 struct Chunk {
     gap: ChunkGap,
     header: ChunkHeader,
-    ghosts: Vec<(GhostBody, Vec<u32>)>,
+    base: Option<(PredictionBase, RowModel)>,
+    ghosts: Vec<(Option<GhostBody>, Vec<u32>)>,
 }
 
 /// A layout, then a snapshot packet after its kind.
@@ -53,6 +55,14 @@ fn base(layout: &RowLayout, body: GhostBody) -> Option<Vec<u32>> {
     }
 }
 
+/// The made-up prediction from a base.
+fn prediction(layout: &RowLayout, at: PredictionBase, model: &RowModel) -> Vec<u32> {
+    let mut row = Vec::new();
+    let earlier = row_from(layout, at.age.wrapping_add(at.span));
+    predict_row(layout, model, at, &row_from(layout, at.age), Some(&earlier), &mut row);
+    row
+}
+
 fn decode(layout: &RowLayout, input: &mut BitReader<'_>) -> Result<Packet, DecodeError> {
     let header = SnapshotHeader::decode(input)?;
     let mut prefabs = Vec::new();
@@ -65,6 +75,7 @@ fn decode(layout: &RowLayout, input: &mut BitReader<'_>) -> Result<Packet, Decod
     let busy = DecodeError::check_limit("busy chunks", limits::MAX_CHUNKS, input.read_packed()?)?;
     let mut chunks = Vec::new();
     let mut next_chunk = 0;
+    let mut named = None;
     let mut previous_age = None;
     for _ in 0..busy {
         let gap = ChunkGap::read(input)?;
@@ -73,14 +84,31 @@ fn decode(layout: &RowLayout, input: &mut BitReader<'_>) -> Result<Packet, Decod
         next_chunk = chunk.saturating_add(1);
         let header = ChunkHeader::decode(input)?;
         assert!(header.changed & header.uncovered == 0 && (1..=64).contains(&header.width));
+        let mut own_base = None;
+        if input.read_bool()? {
+            if !input.read_bool()? {
+                let at = PredictionBase::read(input)?;
+                let mut model = RowModel::default();
+                model.read(layout, input)?;
+                named = Some((at, model));
+            }
+            own_base = Some(named.clone().ok_or(DecodeError::BadValue { what: "prediction base" })?);
+        }
         let mut ghosts = Vec::new();
         for _ in 0..header.changed.count_ones() {
+            let form = if own_base.is_some() { RowForm::read(input)? } else { RowForm::Plain };
+            if let (Some((at, model)), true) = (&own_base, form != RowForm::Plain) {
+                let mut row = prediction(layout, *at, model);
+                decode_predicted_row(layout, model, form, &mut row, input)?;
+                ghosts.push((None, row));
+                continue;
+            }
             let body = read_ghost_body(input, &mut previous_age)?;
             let mut row = vec![0; layout.lanes()];
             decode_row(layout, base(layout, body).as_deref(), &mut row, input)?;
-            ghosts.push((body, row));
+            ghosts.push((Some(body), row));
         }
-        chunks.push(Chunk { gap, header, ghosts });
+        chunks.push(Chunk { gap, header, base: own_base, ghosts });
     }
     let tail = ChunkGap::read(input)?;
     tail.quiet_chunks(next_chunk)?;
@@ -99,9 +127,23 @@ fn encode(packet: &Packet, layout: &RowLayout, out: &mut BitWriter) {
     for chunk in &packet.chunks {
         chunk.gap.write(out);
         chunk.header.encode(out);
+        out.write_bool(chunk.base.is_some());
+        if let Some((at, model)) = &chunk.base {
+            out.write_bool(false);
+            at.write(out);
+            model.write(layout, out);
+        }
         for (body, row) in &chunk.ghosts {
-            write_ghost_body(out, *body, &mut previous_age);
-            encode_row(layout, row, base(layout, *body).as_deref(), out);
+            if let Some((at, model)) = &chunk.base {
+                match body {
+                    None => encode_predicted_row(layout, model, row, &prediction(layout, *at, model), out),
+                    Some(_) => RowForm::Plain.write(out),
+                }
+            }
+            if let Some(body) = body {
+                write_ghost_body(out, *body, &mut previous_age);
+                encode_row(layout, row, base(layout, *body).as_deref(), out);
+            }
         }
     }
     packet.tail.write(out);
