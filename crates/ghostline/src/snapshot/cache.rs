@@ -218,6 +218,9 @@ impl RowCache {
         if linear {
             usable = view.hold_at(chunk, tick.sub(span), usable);
         }
+        // A chunk may be younger than the rows that would be looked at.
+        chunk.rows_at(tick)?;
+        chunk.rows_at(tick.sub(span))?;
         let entry = self.entry(index, Some(tick));
         let base = PredictionBase { age, span: if linear { span } else { 0 } };
         (usable != 0).then_some(Prediction { entry, base, usable })

@@ -124,7 +124,9 @@ fn what_differs_is_named_by_type_field_and_order_on_both_sides() {
 #[test]
 fn a_peer_that_never_says_what_it_has_is_closed_all_the_same() {
     // Somebody with another collection speaks before the honest client does, and never says what it has.
-    let mut version = vec![0, 0, 192, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let mut version = vec![0, 0, 192, 0];
+    version.extend(ghostline::wire::limits::WIRE_VERSION.to_le_bytes());
+    version.extend([0; 4]);
     version.extend([9; 16]);
     let mut fleet = Fleet::builder().plugin(Game).build();
     fleet.logs().expect("do not speak the same protocol");

@@ -189,6 +189,7 @@ fn forged_snapshot(
     for (place, _) in chunks.clone().enumerate() {
         ChunkGap { skipped: if place == 0 { chunks.start } else { 0 }, quiet: 0 }.write(&mut out);
         ChunkHeader { type_index: 0, width: 64, uncovered: 0, changed: u64::MAX }.encode(&mut out);
+        out.write_bool(false);
         let mut age = None;
         for _ in 0..64 {
             write_ghost_body(&mut out, GhostBody::Absolute { spawn_age }, &mut age);
