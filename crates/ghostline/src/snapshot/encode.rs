@@ -303,7 +303,7 @@ impl Encoder {
             let is_exception = base.is_some() && !row.has_form;
             match self.pieces[begin..].last_mut() {
                 Some(last) if new_age == 0 && !is_exception && last.start + last.len == row.start => {
-                    last.len += row.len
+                    last.len += row.len;
                 }
                 _ => self.pieces.push(Piece { is_exception, new_age, start: row.start, len: row.len }),
             }
