@@ -9,7 +9,9 @@ use ghostline::connection::{
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
 use ghostline::transport::{DriverSettings, InProcessNetwork, LinkProfile};
 use ghostline::wire::NetworkTick;
-use ghostline::world::{ClientServerBootstrap, InProcessDrivers, NetWorld, WorldId, WorldKind, WorldOrder};
+use ghostline::world::{
+    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, WorldId, WorldKind, WorldOrder,
+};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -267,8 +269,14 @@ impl Fleet {
     fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
         let place = self.worlds.len();
         let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
-        let id = WorldId(place as u64);
-        let mut world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, clock)
+        let context = DriverContext {
+            network: &self.network,
+            world: WorldId(place as u64),
+            kind,
+            play_type: PlayType::ClientAndServer,
+            has_server_world: true,
+        };
+        let mut world = NetWorld::new(&self.bootstrap, &context, name, clock)
             .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"));
         if kind == WorldKind::Server {
             world.world_mut().insert_resource(ConnectionSecrets::seeded(self.seed));

@@ -139,10 +139,14 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
                 crate::rpc::diagnose(world, entity);
                 mismatch::finish(world, entity);
                 let text = match &cause {
-                    DisconnectCause::ClosedByRemote(close) => close.text.as_str(),
-                    _ => "",
+                    DisconnectCause::ClosedByRemote(close) => close.text.clone(),
+                    // What to do about it.
+                    DisconnectCause::Untrusted
+                    | DisconnectCause::NotTrusted { .. }
+                    | DisconnectCause::NameNotResolved { .. } => cause.to_string(),
+                    _ => String::new(),
                 };
-                remove(world, handle, entity, DisconnectReason::from_cause(&cause), text);
+                remove(world, handle, entity, DisconnectReason::from_cause(&cause), &text);
             }
         }
     }

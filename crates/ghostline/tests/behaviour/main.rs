@@ -20,6 +20,7 @@ mod readme;
 mod rpc;
 mod session;
 mod snapshots;
+mod sockets;
 mod tidy;
 mod time;
 mod worlds;
