@@ -17,6 +17,7 @@ mod presses;
 mod protocol;
 mod race;
 mod readme;
+mod remote;
 mod rpc;
 mod session;
 mod snapshots;

@@ -7,7 +7,7 @@ use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use bevy_time::Time;
 use ghostline::prelude::*;
-use ghostline_testkit::{Fleet, LinkProfile};
+use ghostline_testkit::{Fleet, LinkProfile, Transport};
 use std::collections::HashMap;
 
 pub(crate) use crate::common::Position;
@@ -292,6 +292,7 @@ pub(crate) struct RaceOptions {
     pub(crate) with_bike: bool,
     pub(crate) simulation_tick_rate: i32,
     pub(crate) sub_steps: i32,
+    pub(crate) transport: Transport,
 }
 
 impl Default for RaceOptions {
@@ -309,6 +310,7 @@ impl Default for RaceOptions {
             with_bike: false,
             simulation_tick_rate: 60,
             sub_steps: 1,
+            transport: Transport::InProcess,
         }
     }
 }
@@ -326,6 +328,7 @@ impl Race {
             .clients(options.clients)
             .link(options.profile)
             .order(options.order)
+            .transport(options.transport)
             .tick_rate(ClientServerTickRate {
                 simulation_tick_rate: options.simulation_tick_rate,
                 max_simulation_steps_per_frame: 4,
