@@ -1,5 +1,6 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
+mod agreement;
 mod approval;
 mod commands;
 mod common;
@@ -18,7 +19,9 @@ mod protocol;
 mod race;
 mod readme;
 mod rpc;
+mod scopes;
 mod session;
+mod smoothing;
 mod snapshots;
 mod tidy;
 mod time;
