@@ -1,5 +1,6 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
+mod agreement;
 mod approval;
 mod commands;
 mod common;
@@ -19,7 +20,9 @@ mod race;
 mod readme;
 mod remote;
 mod rpc;
+mod scopes;
 mod session;
+mod smoothing;
 mod snapshots;
 mod sockets;
 mod tidy;
