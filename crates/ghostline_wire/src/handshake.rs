@@ -19,6 +19,8 @@ pub mod internal_rpc {
     pub const RESUME: u16 = 4;
     /// [`SessionIdentity`](crate::SessionIdentity), from the server, before it lets a client in.
     pub const IDENTITY: u16 = 5;
+    /// [`TickRateBlock`](crate::TickRateBlock), from a server whose rates have changed and which tells that.
+    pub const TICK_RATE: u16 = 6;
     /// The first number of a game's own RPC.
     pub const FIRST_GAME_RPC: u16 = 16;
 }
@@ -164,6 +166,14 @@ impl ConnectionApproved {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn default_tick_rates_take_12_bits() {
+        let mut out = BitWriter::new();
+        TickRateBlock::default().encode(&mut out);
+        assert_eq!(out.bit_len(), 12);
+        assert_eq!(TickRateBlock::decode(&mut BitReader::new(out.as_bytes())), Ok(TickRateBlock::default()));
+    }
 
     #[test]
     fn a_version_takes_24_bytes_and_comes_back() {

@@ -3,7 +3,7 @@
 //! `docs/wire-format.md` states the same numbers, and a test compares the two.
 
 /// The version of the byte format. Any change of bytes raises it; peers whose versions differ part at the handshake.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// Slots in a chunk of ghosts of one type: one bit each in a 64-bit mask.
 pub const CHUNK_SLOTS: u32 = 64;

@@ -245,7 +245,7 @@ fn the_predicted_chunk_body_is_the_one_of_the_page() {
 }
 
 const RPC: &str = "\
-    02 00 00 c0 00 02 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
+    02 00 00 c0 00 03 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
     00 05";
 
 fn version() -> ProtocolVersion {

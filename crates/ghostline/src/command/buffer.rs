@@ -4,7 +4,7 @@
 use bevy_ecs::prelude::Component;
 use ghostline_wire::NetworkTick;
 
-use super::data::CommandData;
+use super::data::{CommandData, InputComponentData};
 
 /// A command buffer holds so many commands.
 pub const COMMAND_BUFFER_CAPACITY: usize = 64;
@@ -24,11 +24,13 @@ struct Entry<T> {
 #[derive(Component, Clone, PartialEq, Debug)]
 pub struct CommandBuffer<T: CommandData> {
     entries: Vec<Entry<T>>,
+    /// Server, inputs: the counts of all events that the simulation has seen.
+    seen: Option<T>,
 }
 
 impl<T: CommandData> Default for CommandBuffer<T> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), seen: None }
     }
 }
 
@@ -84,6 +86,21 @@ impl<T: CommandData> CommandBuffer<T> {
         self.entries.is_empty()
     }
 
+    /// Client: a command for `tick` is about to be added. If the clock was put back since the last one, what was sampled for later ticks will be
+    /// sampled again, and goes. Returns the newest command of all: events go on being counted from there, whatever tick they were for.
+    pub(crate) fn put_back_to(&mut self, tick: NetworkTick) -> Option<T> {
+        let newest = self.newest().cloned();
+        self.entries.retain(|entry| !entry.tick.is_newer_than(tick));
+        newest
+    }
+
+    /// The command for the newest tick.
+    pub(crate) fn newest(&self) -> Option<&T> {
+        let newer = |newest, entry: &Entry<T>| -> bool { entry.tick.is_newer_than(newest) };
+        let newest = self.entries.iter().reduce(|newest, entry| if newer(newest.tick, entry) { entry } else { newest });
+        newest.map(|entry| &entry.data)
+    }
+
     /// Server: stores a command that arrived. One for a tick that is past already is moved to `server_tick`, the next simulated, but only if nothing
     /// newer is known, so that a packet that was overtaken can't displace a genuine input.
     pub(crate) fn store_received(&mut self, tick: NetworkTick, data: T, server_tick: NetworkTick) -> Stored {
@@ -104,6 +121,20 @@ impl<T: CommandData> CommandBuffer<T> {
         }
         self.put(Entry { tick: server_tick, meant_for: tick, data });
         Stored::Late
+    }
+}
+
+impl<T: InputComponentData> CommandBuffer<T> {
+    /// Server: leaves the events in `input` that the simulation has not seen yet, and takes them for seen. A client whose clock was put back
+    /// sends some ticks twice, with other counts; counted from what was seen, every press is in one step.
+    pub(crate) fn take_unseen_events(&mut self, input: &mut T) {
+        match &mut self.seen {
+            Some(seen) => {
+                input.subtract_events(seen);
+                seen.add_events(input);
+            }
+            None => self.seen = Some(input.clone()),
+        }
     }
 }
 

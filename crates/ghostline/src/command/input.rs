@@ -11,9 +11,9 @@ use crate::time::NetworkTime;
 
 /// Before sampling: input components show the player's last sample, without its events, so that a game may change only what changed.
 pub fn restore_for_gathering(world: &mut World) {
-    with_target(world, |types, world, own, target| {
+    with_target(world, |types, world, own, _| {
         for ty in &mut types.types {
-            ty.ops.restore_for_gathering(world, own, target);
+            ty.ops.restore_for_gathering(world, own);
         }
     });
 }

@@ -5,6 +5,7 @@ mod buffer;
 mod data;
 mod input;
 mod input_event;
+mod migration;
 mod receive;
 mod registry;
 mod send;
@@ -14,6 +15,7 @@ pub use data::{CommandData, InputComponentData, InputField};
 pub(crate) use input::{apply, carry_over, forget_carried, input_changes_after};
 pub use input::{gather, restore_for_gathering};
 pub use input_event::InputEvent;
+pub(crate) use migration::{CarriedInputs, put_inputs, take_inputs};
 #[cfg(test)]
 pub(crate) use receive::shown_age;
 pub use receive::{MAX_COMMAND_PACKETS_PER_TICK, receive};

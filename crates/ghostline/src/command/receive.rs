@@ -3,6 +3,7 @@
 use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, DecodedBlock, NetworkTick, read_block};
 
+use super::buffer::COMMAND_BUFFER_CAPACITY;
 use super::registry::CommandRegistry;
 use crate::connection::{
     CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
@@ -14,8 +15,8 @@ use crate::stats::NetworkStats;
 use crate::time::NetworkTime;
 use crate::world::FrameClock;
 
-/// So many command packets of a connection are read per tick; more are dropped and counted. One per tick is usual; a burst after a
-/// stall is not yet hostile.
+/// So many command packets of a connection are read per tick, the latest; older ones are dropped and counted. One per tick is usual; a burst
+/// after a stall is not yet hostile.
 pub const MAX_COMMAND_PACKETS_PER_TICK: usize = 64;
 
 /// Takes in the command packets that arrived.
@@ -24,14 +25,12 @@ pub fn receive(world: &mut World) {
     for entity in live_connections(world) {
         let Some(mut incoming) = world.get_mut::<IncomingCommandDataStreamBuffer>(entity) else { continue };
         let mut packets = std::mem::take(&mut incoming.0);
-        let mut read = 0;
         while let Some(packet) = packets.pop_front() {
-            if read < MAX_COMMAND_PACKETS_PER_TICK {
+            if packets.len() < MAX_COMMAND_PACKETS_PER_TICK {
                 take_in(world, entity, &packet, server_tick);
             } else {
                 world.resource_mut::<NetworkStats>().dropped_messages += 1;
             }
-            read += 1;
             if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
                 world.resource_mut::<NetworkStreamDriver>().recycle(handle, packet);
             }
@@ -70,7 +69,7 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
         Err(_) => return count_invalid(world, entity, "a command packet with a bad header"),
     };
     world.resource_mut::<NetworkStats>().received_command_packets += 1;
-    note_header(world, entity, &header);
+    note_header(world, entity, &header, server_tick);
     if world.get::<NetworkStreamInGame>(entity).is_none() {
         return;
     }
@@ -80,15 +79,27 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
     }
 }
 
-fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
-    let now_ms = world.resource::<FrameClock>().now_ms_u16();
+/// A packet for a tick so far behind the newest was not overtaken: the client has put its clock back.
+const PUT_BACK_TICKS: i32 = COMMAND_BUFFER_CAPACITY as i32;
+
+fn note_header(world: &mut World, entity: Entity, header: &CommandHeader, server_tick: NetworkTick) {
+    let clock = world.resource::<FrameClock>();
+    let (now_ms, waited) = (clock.now_ms_u16(), clock.is_after_stall);
     let in_game = world.get::<NetworkStreamInGame>(entity).is_some();
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
-    ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    if !waited {
+        ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    }
     if !in_game {
         return;
     }
     let tick = header.input_target_tick;
+    if ack.most_recent_command_tick.is_some_and(|newest| newest.ticks_since(tick) > PUT_BACK_TICKS) {
+        ack.most_recent_command_tick = None;
+        ack.most_recent_full_command_tick = None;
+        // How early the old ticks came says nothing of the new ones.
+        ack.command_age_q16 = i64::from(server_tick.ticks_since(tick).clamp(-MAX_AGE_TICKS, MAX_AGE_TICKS)) << 16;
+    }
     let is_newest = ack.most_recent_command_tick.is_none_or(|newest| tick.is_newer_than(newest));
     if is_newest {
         ack.most_recent_command_tick = Some(tick);

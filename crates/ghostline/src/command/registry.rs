@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use super::buffer::{CommandBuffer, Stored};
 use super::data::{CommandData, InputComponentData};
+use super::migration::Carried;
 use crate::connection::NetworkId;
 use crate::ghost::{GhostInstance, GhostOwner};
 use crate::prediction::{Frozen, PredictedGhost};
@@ -35,14 +36,20 @@ pub(super) trait CommandOps: Send + Sync {
     /// The newest `count` commands up to `newest`, if the newest is not older than `oldest_of_interest`.
     fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch);
     fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts;
-    /// Inputs: the component shows what the buffer holds for `target`, without its events.
-    fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
+    /// Inputs: the component shows the newest that the buffer holds, without its events.
+    fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>) {}
     /// Inputs: the component goes into the buffer at `target`.
     fn gather(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
     /// Inputs: the events counted so far for this ghost of the player go on being counted when it comes back.
     fn carry_over(&mut self, _world: &World, _ghost: Entity) {}
     /// Inputs: the server is gone, and with it all ghosts.
     fn forget_carried(&mut self) {}
+    /// Inputs: what was carried over, for another world.
+    fn take_carried(&mut self) -> Option<Carried> {
+        None
+    }
+    /// Inputs: what another world's [`take_carried`](Self::take_carried) gave.
+    fn put_carried(&mut self, _carried: Carried) {}
     /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
     fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
     /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`.
@@ -172,13 +179,16 @@ struct InputOps<I: InputComponentData + Component> {
         &'static mut CommandBuffer<I>,
     )>,
     /// Driven by the simulation.
-    driven: QueryState<(&'static CommandBuffer<I>, &'static mut I), (With<CommandBuffer<I>>, Without<Frozen>)>,
+    driven: QueryState<(&'static mut CommandBuffer<I>, &'static mut I), Without<Frozen>>,
     /// What merged steps of prediction must look at.
     predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
     /// The newest commands for ghosts that this client had to drop and that may come back, by id and spawn tick.
-    carried: Vec<(u32, NetworkTick, I)>,
+    carried: CarriedCommands<I>,
     kind: WorldKind,
 }
+
+/// Commands with the id and the spawn tick of their ghosts.
+type CarriedCommands<I> = Vec<(u32, NetworkTick, I)>;
 
 /// The commands of so many dropped ghosts are kept per input type; the oldest go.
 const MAX_CARRIED_INPUTS: usize = 256;
@@ -203,12 +213,12 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         BufferOps::<I>(PhantomData).store(world, entity, block, server_tick)
     }
 
-    fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
+    fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>) {
         for (_, owner, mut input, buffer) in self.sampled.iter_mut(world) {
             if !Self::is_sampled(self.kind, owner, own) {
                 continue;
             }
-            if let Some((_, newest)) = buffer.get_at_tick(target) {
+            if let Some(newest) = buffer.newest() {
                 let mut shown = newest.clone();
                 shown.subtract_events(newest);
                 input.set_if_neq(shown);
@@ -222,8 +232,8 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
                 continue;
             }
             let mut command = input.clone();
-            if let Some((_, before)) = buffer.get_at_tick(target) {
-                command.add_events(before);
+            if let Some(before) = buffer.put_back_to(target) {
+                command.add_events(&before);
             } else if let Some(instance) = instance
                 && let Some(place) = self
                     .carried
@@ -242,8 +252,7 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         else {
             return;
         };
-        let newest = buffer.iter().reduce(|newest, entry| if entry.0.is_newer_than(newest.0) { entry } else { newest });
-        let (Some(spawn_tick), Some((_, command))) = (instance.spawn_tick, newest) else { return };
+        let (Some(spawn_tick), Some(command)) = (instance.spawn_tick, buffer.newest()) else { return };
         self.carried.retain(|&(id, tick, _)| (id, tick) != (instance.ghost_id, spawn_tick));
         if self.carried.len() >= MAX_CARRIED_INPUTS {
             self.carried.remove(0);
@@ -255,14 +264,26 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         self.carried.clear();
     }
 
+    fn take_carried(&mut self) -> Option<Carried> {
+        Some(Box::new(std::mem::take(&mut self.carried)))
+    }
+
+    fn put_carried(&mut self, carried: Carried) {
+        if let Ok(carried) = carried.downcast::<CarriedCommands<I>>() {
+            self.carried = *carried;
+        }
+    }
+
     fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
-        for (buffer, mut input) in self.driven.iter_mut(world) {
+        for (mut buffer, mut input) in self.driven.iter_mut(world) {
             if buffer.is_empty() {
                 // Nobody commands this one: its input is what the game makes it.
                 continue;
             }
             let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
-            if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
+            if self.kind == WorldKind::Server {
+                buffer.bypass_change_detection().take_unseen_events(&mut shown);
+            } else if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
                 shown.subtract_events(before);
             }
             input.set_if_neq(shown);

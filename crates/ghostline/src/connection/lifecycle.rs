@@ -197,6 +197,12 @@ fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
     let limit = if kind == Some(MessageKind::Rpc) { MAX_INCOMING_RPC_MESSAGES } else { MAX_INCOMING_MESSAGES };
     match queue {
         Some(mut queue) if queue.len() < limit => queue.push_back(bytes),
+        Some(mut queue) if kind != Some(MessageKind::Rpc) => {
+            // Of commands and snapshots the latest are worth most.
+            queue.pop_front();
+            queue.push_back(bytes);
+            drop_message(world, entity, kind);
+        }
         Some(_) => drop_message(world, entity, kind),
         None => {
             count_invalid(world, entity, "a message of an unknown kind, in the wrong direction, or before its time");

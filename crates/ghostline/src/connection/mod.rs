@@ -8,10 +8,12 @@ mod handshake;
 mod identity;
 mod in_game;
 mod lifecycle;
+mod migration;
 mod mismatch;
 mod reason;
 mod requests;
 mod state;
+mod tick_rate;
 
 pub use approval::ConnectionApproved;
 
@@ -34,6 +36,7 @@ pub use identity::{
 pub use in_game::InGameAppExt;
 pub(crate) use lifecycle::{close, count_invalid, live_connections};
 pub use lifecycle::{flush, pump_idle, receive};
+pub(crate) use migration::{MIGRATED, move_resources};
 pub(crate) use mismatch::is_ending;
 pub use mismatch::{MAX_PROTOCOL_LINES, MISMATCH_GRACE};
 pub use reason::DisconnectReason;
@@ -42,3 +45,4 @@ pub use requests::{
     ListenRequestState, NetworkStreamRequestConnect, NetworkStreamRequestListen, NetworkStreamRequestListenResult,
 };
 pub use state::{ConnectionState, LinkedEntityGroup};
+pub use tick_rate::tell_tick_rate;

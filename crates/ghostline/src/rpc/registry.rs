@@ -29,6 +29,8 @@ pub(super) struct RpcEntry {
     /// Takes the RPC from an entity and writes its payload; false if it isn't there.
     pub encode: fn(&mut World, Entity, &mut BitWriter) -> bool,
     pub decode: fn(&mut BitReader<'_>) -> Result<SpawnRpc, DecodeError>,
+    /// Takes a received RPC back from its entity, as if it had just arrived; `None` if it isn't there.
+    pub take_back: fn(&mut World, Entity) -> Option<SpawnRpc>,
 }
 
 /// The kinds of RPCs of a network world. A resource, there from the world's creation.
@@ -173,24 +175,33 @@ fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), Regis
         component,
         type_id: TypeId::of::<T>(),
         is_approval,
-        encode: |world, entity, out| {
-            let Some(mut rpc) = world.get_entity_mut(entity).ok().and_then(|mut entity| entity.take::<T>()) else {
-                return false;
-            };
-            let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
-            rpc.map_ghosts(&GhostMapping::sending(&identity_of));
-            rpc.encode(out);
-            true
+        encode: |world, entity, out| match take_for_sending::<T>(world, entity) {
+            Some(rpc) => {
+                rpc.encode(out);
+                true
+            }
+            None => false,
         },
-        decode: |input| {
-            let mut rpc = T::decode(input)?;
-            Ok(Box::new(move |world: &mut World, request| {
-                rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
-                world.spawn((rpc, request));
-            }))
-        },
+        decode: |input| Ok(spawner(T::decode(input)?)),
+        take_back: |world, entity| Some(spawner(take_for_sending::<T>(world, entity)?)),
     };
     world.get_resource_or_init::<RpcCollection>().register(entry)
+}
+
+/// Takes an RPC from an entity, with its ghosts named as the link does.
+fn take_for_sending<T: RpcCommand>(world: &mut World, entity: Entity) -> Option<T> {
+    let mut rpc = world.get_entity_mut(entity).ok()?.take::<T>()?;
+    let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
+    rpc.map_ghosts(&GhostMapping::sending(&identity_of));
+    Some(rpc)
+}
+
+/// What a received RPC does when its turn comes.
+fn spawner<T: RpcCommand>(mut rpc: T) -> SpawnRpc {
+    Box::new(move |world: &mut World, request| {
+        rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
+        world.spawn((rpc, request));
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod approval;
+mod bootstrap;
 mod commands;
 mod common;
 mod connection;
@@ -11,7 +12,9 @@ mod dice;
 mod embedded;
 mod examples;
 mod ghosts;
+mod interleaving;
 mod interpolation;
+mod migration;
 mod parts;
 mod prediction;
 mod presses;
@@ -25,6 +28,8 @@ mod session;
 mod smoothing;
 mod snapshots;
 mod sockets;
+mod stalls;
+mod ticks;
 mod tidy;
 mod time;
 mod worlds;

@@ -187,6 +187,10 @@ impl Arena {
     pub(crate) fn reconnect(&mut self) {
         self.ends_on_server.clear();
         self.ends_on_attacked.clear();
+        // What it has lied about itself may have put its own clock back: then it hears of its end when that has come round again.
+        while !self.fleet.client(ATTACKER).connections().is_empty() {
+            self.tick();
+        }
         self.fleet.connect_all();
         self.fleet.go_in_game_all();
         let owner = self.fleet.client(ATTACKER).network_id().unwrap();
