@@ -15,6 +15,7 @@ mod interpolation;
 mod parts;
 mod prediction;
 mod presses;
+mod processes;
 mod protocol;
 mod race;
 mod readme;
