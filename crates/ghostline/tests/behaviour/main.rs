@@ -19,6 +19,7 @@ mod race;
 mod readme;
 mod rpc;
 mod session;
+mod snapshot_model;
 mod snapshots;
 mod tidy;
 mod time;
