@@ -24,6 +24,7 @@ mod rpc;
 mod scopes;
 mod session;
 mod smoothing;
+mod snapshot_model;
 mod snapshots;
 mod sockets;
 mod tidy;
