@@ -82,7 +82,7 @@ pub use ghostline_wire as wire;
 pub mod __macro;
 
 // Each derive has the name of the trait that it implements, as with serde.
-pub use command::{CommandData, InputComponentData, InputEvent, InputField};
+pub use command::{CommandCodec, CommandData, InputComponentData, InputEvent, InputField};
 pub use ghost::{GhostComponent, GhostField};
 pub use ghostline_macros::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};
 pub use rpc::{ApprovalRpcCommand, FixedString, RpcCommand, RpcField};

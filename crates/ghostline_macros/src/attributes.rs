@@ -83,7 +83,10 @@ pub(crate) fn no_rpc_options(field: &Field<'_>) -> Result<()> {
 pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<String> {
     let mut name = structure.ident.unraw().to_string();
     if let Some(found) = only_one(structure.attributes, attribute)? {
-        keys(found, &["name"], |_, meta| {
+        keys(found, type_keys(attribute), |key, meta| {
+            if key != "name" {
+                return Ok(());
+            }
             let text: LitStr = meta.value()?.parse()?;
             name = text.value();
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')) {
@@ -97,6 +100,29 @@ pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<St
         })?;
     }
     Ok(name)
+}
+
+/// What may be said about a type.
+fn type_keys(attribute: &str) -> &'static [&'static str] {
+    if attribute == "input" { &["name", "batch_predict"] } else { &["name"] }
+}
+
+/// Whether a change of this input does not end a merged step of prediction.
+pub(crate) fn batch_predict(structure: &Structure<'_>) -> Result<bool> {
+    let mut found = false;
+    if let Some(attribute) = only_one(structure.attributes, "input")? {
+        keys(attribute, type_keys("input"), |key, meta| {
+            if key == "name" {
+                meta.value()?.parse::<LitStr>()?;
+            } else if meta.input.peek(syn::Token![=]) {
+                return Err(meta.error("`batch_predict` stands alone, without a value"));
+            } else {
+                found = true;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Two attributes on one thing would leave open which of them counts.

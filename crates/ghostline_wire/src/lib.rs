@@ -39,8 +39,8 @@ mod tick;
 pub use ack::{Epoch, PacketSequence, ReceivedPackets, Reception, SnapshotAcks};
 pub use bits::{BitReader, BitWriter};
 pub use command::{
-    BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, RawBlock, read_block,
-    write_block, write_blocks_end,
+    BlockEntries, BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, EntryForm,
+    RawBlock, read_block, read_block_of, write_block, write_block_of, write_blocks_end,
 };
 pub use error::DecodeError;
 pub use handshake::{ConnectionApproved, ProtocolVersion, TickRateBlock, internal_rpc};

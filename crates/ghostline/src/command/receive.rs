@@ -1,9 +1,10 @@
 //! Server: command packets of this tick, into the buffers of their targets. Every packet that arrived is used; ownership is always checked.
 
 use bevy_ecs::prelude::{Entity, Mut, World};
-use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, DecodedBlock, NetworkTick, read_block};
+use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, NetworkTick};
 
-use super::registry::CommandRegistry;
+use super::arrival::CommandArrivalStatistics;
+use super::registry::{Arrival, CommandRegistry};
 use crate::connection::{
     CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
     NetworkStreamDriver, NetworkStreamInGame, count_invalid, live_connections,
@@ -11,12 +12,15 @@ use crate::connection::{
 use crate::ghost::{AutoCommandTarget, GhostOwner, SpawnedGhostEntityMap};
 use crate::snapshot;
 use crate::stats::NetworkStats;
-use crate::time::NetworkTime;
-use crate::world::FrameClock;
+use crate::time::{NetworkTime, RttEstimator};
+use crate::world::{FrameClock, resolved_rate};
 
 /// So many command packets of a connection are read per tick; more are dropped and counted. One per tick is usual; a burst after a
 /// stall is not yet hostile.
 pub const MAX_COMMAND_PACKETS_PER_TICK: usize = 64;
+
+/// So many bytes of a connection's command packets are read per tick; packets beyond are dropped and counted. Four of the largest.
+pub const MAX_COMMAND_BYTES_PER_TICK: usize = 64 * 1024;
 
 /// Takes in the command packets that arrived.
 pub fn receive(world: &mut World) {
@@ -24,14 +28,15 @@ pub fn receive(world: &mut World) {
     for entity in live_connections(world) {
         let Some(mut incoming) = world.get_mut::<IncomingCommandDataStreamBuffer>(entity) else { continue };
         let mut packets = std::mem::take(&mut incoming.0);
-        let mut read = 0;
+        let (mut read, mut bytes) = (0, 0);
         while let Some(packet) = packets.pop_front() {
-            if read < MAX_COMMAND_PACKETS_PER_TICK {
+            read += 1;
+            bytes += packet.len();
+            if read <= MAX_COMMAND_PACKETS_PER_TICK && bytes <= MAX_COMMAND_BYTES_PER_TICK {
                 take_in(world, entity, &packet, server_tick);
             } else {
                 world.resource_mut::<NetworkStats>().dropped_messages += 1;
             }
-            read += 1;
             if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
                 world.resource_mut::<NetworkStreamDriver>().recycle(handle, packet);
             }
@@ -41,6 +46,11 @@ pub fn receive(world: &mut World) {
         }
         measure_command_age(world, entity, server_tick);
     }
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        for ty in &mut types.types {
+            ty.ops.note_owners(world, server_tick);
+        }
+    });
 }
 
 /// How late commands come, smoothed over about eight ticks.
@@ -75,14 +85,27 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
         return;
     }
     snapshot::acknowledge(world, entity, &header);
-    for _ in 0..read_blocks(world, entity, &mut input, header.input_target_tick, server_tick) {
+    let statistics = world.get::<CommandArrivalStatistics>(entity).copied();
+    let mut statistics = statistics.unwrap_or_default();
+    statistics.note_packet(input.remaining_bits());
+    let arrival = Arrival {
+        connection: entity,
+        input_target_tick: header.input_target_tick,
+        server_tick,
+        interpolation_delay: plausible_delay(world, entity, header.interpolation_delay),
+    };
+    for _ in 0..read_blocks(world, &arrival, &mut input, &mut statistics) {
         count_invalid(world, entity, "a malformed command block");
+    }
+    if let Ok(mut connection) = world.get_entity_mut(entity) {
+        connection.insert(statistics);
     }
 }
 
 fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
     let now_ms = world.resource::<FrameClock>().now_ms_u16();
     let in_game = world.get::<NetworkStreamInGame>(entity).is_some();
+    let delay = plausible_delay(world, entity, header.interpolation_delay);
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
     ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
     if !in_game {
@@ -92,7 +115,7 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
     let is_newest = ack.most_recent_command_tick.is_none_or(|newest| tick.is_newer_than(newest));
     if is_newest {
         ack.most_recent_command_tick = Some(tick);
-        ack.interpolation_delay_ticks = header.interpolation_delay;
+        ack.interpolation_delay_ticks = delay.into();
     }
     // A packet of a partial tick says that the tick before it is done.
     let full = if header.is_full_tick { tick } else { tick.prev() };
@@ -101,18 +124,39 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
     }
 }
 
+/// The interpolation delay of a client as far as it is believed: what lies between prediction and interpolation is the round trip, the slack, and the
+/// buffer of snapshots, none of them larger than it may be.
+fn plausible_delay(world: &World, connection: Entity, claimed_ticks: u32) -> u16 {
+    let rate = resolved_rate(world);
+    let ack = world.get::<NetworkSnapshotAck>(connection);
+    let round_trip = ack.map_or(0.0, |ack| longest_rtt_ms(&ack.rtt)) * f64::from(rate.step().hertz()) / 1000.0;
+    // The cast saturates.
+    let longest = (round_trip.ceil() as u32)
+        .saturating_add(MAX_SLACK_TICKS)
+        .saturating_add(rate.send_interval().saturating_mul(MAX_BUFFERED_SNAPSHOTS));
+    u16::try_from(claimed_ticks.min(longest)).unwrap_or(u16::MAX)
+}
+
+/// The round trip when it is long.
+fn longest_rtt_ms(rtt: &RttEstimator) -> f64 {
+    f64::from(rtt.estimated_ms().unwrap_or(0.0)) + 4.0 * f64::from(rtt.deviation_ms())
+}
+
+/// More slack than a client may sensibly have.
+const MAX_SLACK_TICKS: u32 = 16;
+/// More snapshots than a client's interpolation buffers, whatever the jitter.
+const MAX_BUFFERED_SNAPSHOTS: u32 = 8;
+
 /// Reads the blocks one by one: a bad one costs itself, and what follows it only if its length can't be trusted. Returns how many
 /// were bad.
 fn read_blocks(
     world: &mut World,
-    connection: Entity,
+    arrival: &Arrival,
     input: &mut BitReader<'_>,
-    input_target_tick: NetworkTick,
-    server_tick: NetworkTick,
+    statistics: &mut CommandArrivalStatistics,
 ) -> u32 {
-    world.resource_scope(|world, types: Mut<CommandRegistry>| {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
         let mut reader = BlockReader::new();
-        let mut block = DecodedBlock::default();
         let mut bad = 0;
         loop {
             let raw = match reader.next_block(input) {
@@ -120,13 +164,12 @@ fn read_blocks(
                 Ok(None) => return bad,
                 Err(_) => return bad + 1,
             };
-            let Some(ty) = types.types.get(raw.type_index as usize) else { continue };
-            if read_block(raw.body, &ty.layout, input_target_tick, &mut block).is_err() {
+            let Some(ty) = types.types.get_mut(raw.type_index as usize) else { continue };
+            let Ok(counts) = ty.ops.receive(world, raw.body, arrival, target_entity) else {
                 bad += 1;
                 continue;
-            }
-            let Some(entity) = target_entity(world, connection, block.target) else { continue };
-            let counts = ty.ops.store(world, entity, &block, server_tick);
+            };
+            statistics.note_commands(counts);
             let mut stats = world.resource_mut::<NetworkStats>();
             stats.stored_commands += counts.stored + counts.late;
             stats.late_commands += counts.late;

@@ -199,6 +199,12 @@ impl NetworkStreamDriver {
         self.store.get().connection_kind(handle) == Some(TransportKind::InProcess)
     }
 
+    /// The round trip of a connection as its driver measures it, in ms, waiting included; `None` if it measures none.
+    pub fn round_trip_ms(&mut self, handle: ConnectionHandle) -> Option<f32> {
+        let statistics = self.store.get().statistics(handle)?;
+        Some(statistics.round_trip.as_secs_f32() * 1000.0)
+    }
+
     /// The largest unreliable message on this connection, in bytes.
     pub fn max_datagram_bytes(&mut self, handle: ConnectionHandle) -> usize {
         self.store.get().get(handle.driver).map_or(0, |driver| driver.capabilities().max_datagram_bytes)

@@ -19,6 +19,8 @@ pub(super) struct News {
     pub tick: NetworkTick,
     /// Its place among the rows of this frame's news.
     pub row: Range<usize>,
+    /// Whether another player's input is not what it was predicted with.
+    pub has_new_input: bool,
 }
 
 /// The news of a frame. Kept from frame to frame for its memory.
@@ -69,7 +71,8 @@ pub(super) fn gather(prediction: &mut Prediction, world: &World, target: Network
             if track.applied.is_none_or(|applied| tick.is_newer_than(applied)) {
                 let first = newspaper.rows.len();
                 newspaper.rows.extend_from_slice(row);
-                newspaper.news.push(News { slot, tick, row: first..newspaper.rows.len() });
+                let row = first..newspaper.rows.len();
+                newspaper.news.push(News { slot, tick, row, has_new_input: ghost.has_new_input });
             }
         }
     }

@@ -109,7 +109,9 @@ fn judge(
             }
             verdict => {
                 stats.forgiven += u64::from(verdict == Verdict::Close);
-                if settings.rollback == RollbackMode::OnDisagreement || is_too_old {
+                // What was right so far will not stay right if another player does something else since.
+                let goes_back = settings.rollback == RollbackMode::Always || news.has_new_input;
+                if !goes_back || is_too_old {
                     return;
                 }
             }

@@ -216,6 +216,12 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
         connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
     let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));
     let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
+    let measured_rtt_ms = ack.and_then(|ack| ack.rtt.estimated_ms());
+    let transport_rtt_ms = match (handle, measured_rtt_ms) {
+        (Some(handle), None) => world.resource_mut::<NetworkStreamDriver>().round_trip_ms(handle).unwrap_or(0.0),
+        _ => 0.0,
+    };
+    let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
     let in_game = connection.is_some_and(|entity| world.get::<NetworkStreamInGame>(entity).is_some());
     let dt = if is_in_process { in_process_frame_dt(dt, &rate) } else { dt };
     let input = TimeSyncInput {
@@ -223,7 +229,8 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
         now_ms: world.resource::<FrameClock>().clock.ms(),
         in_game,
         latest_snapshot: ack.and_then(|ack| ack.last_received_snapshot_by_local),
-        estimated_rtt_ms: ack.and_then(|ack| ack.rtt.estimated_ms()).unwrap_or(0.0),
+        estimated_rtt_ms: measured_rtt_ms.unwrap_or(0.0),
+        transport_rtt_ms,
         deviation_rtt_ms: ack.map_or(0.0, |ack| ack.rtt.deviation_ms()),
         command_age_q8: ack.map_or(0, |ack| ack.server_command_age),
         is_in_process,
@@ -233,12 +240,7 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let mut clocks = std::mem::take(&mut *world.resource_mut::<ClientClocks>());
     let output = clocks.sync.update(&input);
     if let Some(warning) = output.warning {
-        tracing::error!(
-            "the predicted server tick jumped by {} ticks, from {} to {}",
-            warning.ticks,
-            warning.from,
-            warning.to
-        );
+        tracing::error!("{warning}");
     }
     let frame_input = ClientFrameInput {
         dt,
@@ -250,13 +252,21 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     };
     let frame = clocks.frames.advance(&frame_input, &mut world.resource_mut::<NetworkTime>());
     if let (Some(jump), None) = (frame.jump_back, output.warning) {
-        tracing::error!("the predicted server tick jumped by {} ticks, from {} to {}", jump.ticks, jump.from, jump.to);
+        tracing::error!("{jump}");
     }
     *world.resource_mut::<ClientClocks>() = clocks;
     if frame.runs {
         mirror_time(world, StepTime { delta: frame.delta, elapsed: frame.elapsed });
     }
     frame.runs
+}
+
+/// Moves the tick that a client predicts by `ticks`, from its next frame on, as a server that jumped would. For tests and tools; in other worlds, and
+/// before the first snapshot, it does nothing.
+pub fn shift_predict_target(world: &mut World, ticks: i32) {
+    if let Some(mut clocks) = world.get_resource_mut::<ClientClocks>() {
+        clocks.sync.shift_predict_target(ticks);
+    }
 }
 
 /// The tick rates in force in this world.

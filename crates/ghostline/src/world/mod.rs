@@ -19,7 +19,7 @@ pub use drivers::{DriverConstructionError, DriverConstructor, DriverContext, InP
 pub use embedded::{EmbeddedClient, EmbeddedWorlds};
 pub use exit_signal::ExitSignal;
 pub use filter::{AddSystemsIn, describe_frame};
-pub use frame::FrameClock;
+pub use frame::{FrameClock, shift_predict_target};
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
 pub use thin_client::ThinClients;

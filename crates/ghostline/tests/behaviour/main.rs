@@ -2,6 +2,7 @@
 
 mod agreement;
 mod approval;
+mod command_limits;
 mod commands;
 mod common;
 mod connection;
@@ -11,7 +12,10 @@ mod dice;
 mod embedded;
 mod examples;
 mod ghosts;
+mod inputs;
 mod interpolation;
+mod latency;
+mod owners;
 mod parts;
 mod prediction;
 mod presses;
@@ -20,6 +24,7 @@ mod protocol;
 mod race;
 mod readme;
 mod remote;
+mod replicated_inputs;
 mod rpc;
 mod scopes;
 mod session;
