@@ -11,16 +11,25 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::components::{
-    CommandTarget, ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
-    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
+    CommandTarget, ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
+    InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+    OutgoingCommandDataStreamBuffer,
 };
-use super::mismatch::MismatchLog;
 use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
+use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::world::{WorldKind, kind_of};
 
 /// Access to the drivers of a world. See [`ConnectionWorldExt`] for the calls a game makes.
+///
+/// It hands out no driver: a connection is closed by its entity, never past it.
+///
+/// ```compile_fail
+/// # use ghostline::prelude::*;
+/// fn close_past_the_entity(mut facade: bevy_ecs::prelude::ResMut<NetworkStreamDriver>) {
+///     facade.store();
+/// }
+/// ```
 #[derive(Resource)]
 pub struct NetworkStreamDriver {
     pub(super) store: SyncCell<DriverStore>,
@@ -35,7 +44,6 @@ pub struct NetworkStreamDriver {
     pub(super) game_version: u32,
     pub(super) require_approval: bool,
     pub(super) max_clients: Option<usize>,
-    pub(super) mismatch_log: MismatchLog,
     /// Whether a client warns when it sends an approval RPC to a server that doesn't ask for approval. Default: no, because a game
     /// that always sends its credentials is right.
     pub warn_about_unasked_approval_rpcs: bool,
@@ -124,7 +132,6 @@ impl NetworkStreamDriver {
             game_version,
             require_approval: false,
             max_clients: None,
-            mismatch_log: MismatchLog::default(),
             warn_about_unasked_approval_rpcs: false,
         }
     }

@@ -77,6 +77,7 @@ impl DisconnectReason {
             DisconnectCause::Timeout => Self::Timeout,
             DisconnectCause::MaxConnectionAttempts => Self::MaxConnectionAttempts,
             DisconnectCause::Refused => Self::ServerFull,
+            DisconnectCause::Untrusted => Self::AuthenticationFailure,
             _ => Self::ProtocolError,
         }
     }
@@ -110,5 +111,7 @@ mod tests {
         assert_eq!(remote(99), DisconnectReason::ClosedByRemote);
         assert_eq!(remote(4), DisconnectReason::BadProtocolVersion);
         assert_eq!(remote(101), DisconnectReason::ApprovalFailure);
+        let untrusted = DisconnectReason::from_cause(&DisconnectCause::Untrusted);
+        assert_eq!(untrusted, DisconnectReason::AuthenticationFailure);
     }
 }

@@ -5,6 +5,10 @@ use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use ghostline::prelude::*;
 pub(crate) use ghostline_testkit::Fleet;
+use ghostline_testkit::WorldOrder;
+
+/// Everything but exact ticks holds in both.
+pub(crate) const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
 
 #[derive(Component, GhostComponent, Clone, Copy, Default, PartialEq, Debug)]
 pub(crate) struct Position {

@@ -6,7 +6,7 @@ use bevy_ecs::prelude::*;
 use ghostline::connection::NetworkProtocolVersion;
 use ghostline::prelude::*;
 use ghostline::world::kind_of;
-use ghostline_testkit::{Direction, MessageKind, WorldOrder};
+use ghostline_testkit::{Direction, MessageKind};
 
 #[derive(Component, RpcCommand)]
 struct Common;
@@ -44,8 +44,6 @@ impl Plugin for Different {
         }
     }
 }
-
-const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
 
 fn watched(fleet: &mut Fleet) -> Entity {
     let entity = fleet.connect(0);

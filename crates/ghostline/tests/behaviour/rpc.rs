@@ -94,8 +94,6 @@ impl Plugin for Rpcs {
     }
 }
 
-const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
-
 fn fleet(clients: usize, order: WorldOrder) -> Fleet {
     let mut fleet = Fleet::builder().plugin(Rpcs).clients(clients).order(order).build();
     fleet.connect_all();

@@ -9,10 +9,8 @@ use ghostline::connection::{
 };
 use ghostline::prelude::*;
 use ghostline::transport::{DriverStore, InProcessNetwork};
-use ghostline_testkit::{FLEET_PORT, WorldOrder};
+use ghostline_testkit::FLEET_PORT;
 use std::net::SocketAddr;
-
-const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
 
 fn endpoint(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
