@@ -28,7 +28,9 @@
 //!         .add_systems_in(WorldFlags::SERVER, Simulation, |mut clock: Single<&mut Ticks>| clock.count += 1);
 //! }
 //!
-//! let mut worlds = ClientServerBootstrap::new(game).auto_connect(7979).build()?;
+//! // Worlds of one process, in virtual time: no sockets needed.
+//! let drivers = ghostline::world::InProcessDrivers::default();
+//! let mut worlds = ClientServerBootstrap::new(game).drivers(drivers).auto_connect(7979).build()?;
 //! for _ in 0..60 {
 //!     worlds.run_frame(Duration::from_nanos(16_666_667));
 //! }

@@ -8,7 +8,7 @@ use ghostline::prelude::*;
 use ghostline::snapshot::{GhostSendSystemData, newest_rows, visit_newest_rows};
 use ghostline::stats::NetworkStats;
 use ghostline::transport::InProcessNetwork;
-use ghostline::world::{NetWorld, WorldId};
+use ghostline::world::{DriverContext, NetWorld, WorldId};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
@@ -125,7 +125,14 @@ impl Workload {
         let bootstrap = ClientServerBootstrap::new(Game).drivers(Links(shape));
         let network = InProcessNetwork::new();
         let make = |number: usize, name: &str, kind| {
-            NetWorld::new(&bootstrap, &network, WorldId(number as u64), name, kind, Duration::ZERO)
+            let context = DriverContext {
+                network: &network,
+                world: WorldId(number as u64),
+                kind,
+                play_type: PlayType::ClientAndServer,
+                has_server_world: true,
+            };
+            NetWorld::new(&bootstrap, &context, name, Duration::ZERO)
                 .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"))
         };
         let mut server = make(0, "server", WorldKind::Server);

@@ -5,7 +5,7 @@ use ghostline::transport::{
     Capabilities, CloseReason, ConnectError, Driver, DriverConnection, DriverEvent, DriverSettings, DriverStore,
     InProcessDriver, InProcessNetwork, ListenError, Pipeline, SendError,
 };
-use ghostline::world::DriverConstructor;
+use ghostline::world::{DriverConstructionError, DriverConstructor, DriverContext};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,13 +34,15 @@ pub static LOSES: AtomicU64 = AtomicU64::new(0);
 pub struct Links(pub LinkShape);
 
 impl Links {
-    fn store(&self, network: &InProcessNetwork, delay: u64, is_server: bool) -> DriverStore {
+    fn store(
+        &self,
+        network: &InProcessNetwork,
+        delay: u64,
+        is_server: bool,
+    ) -> Result<DriverStore, DriverConstructionError> {
         let settings =
             DriverSettings { queue_messages: 65_536, queue_bytes: 64 * 1024 * 1024, ..DriverSettings::default() };
-        let inner = match network.driver_with(settings) {
-            Ok(driver) => driver.posing_as_socket(true),
-            Err(error) => unreachable!("the settings are within their bounds: {error}"),
-        };
+        let inner = network.driver_with(settings)?.posing_as_socket(true);
         let rng = Rng(self.0.seed.wrapping_add(inner.number()));
         let driver = Late {
             inner,
@@ -53,20 +55,18 @@ impl Links {
             polled: Vec::new(),
         };
         let mut store = DriverStore::new();
-        if let Err(error) = store.register(Box::new(driver)) {
-            unreachable!("a store takes its first driver: {error}");
-        }
-        store
+        store.register(Box::new(driver))?;
+        Ok(store)
     }
 }
 
 impl DriverConstructor for Links {
-    fn create_server_drivers(&self, network: &InProcessNetwork) -> DriverStore {
-        self.store(network, self.0.up_ticks, true)
+    fn create_server_drivers(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        self.store(context.network, self.0.up_ticks, true)
     }
 
-    fn create_client_driver(&self, network: &InProcessNetwork) -> DriverStore {
-        self.store(network, self.0.down_ticks, false)
+    fn create_client_driver(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        self.store(context.network, self.0.down_ticks, false)
     }
 }
 

@@ -7,15 +7,18 @@ use ghostline::connection::{
     NetworkStreamConnection, NetworkStreamInGame,
 };
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
-use ghostline::transport::{DriverSettings, InProcessNetwork, LinkProfile};
+use ghostline::transport::{DriverSettings, LinkProfile, RecordedPacket};
 use ghostline::wire::NetworkTick;
-use ghostline::world::{ClientServerBootstrap, InProcessDrivers, NetWorld, WorldId, WorldKind, WorldOrder};
-use std::net::{Ipv4Addr, SocketAddr};
+use ghostline::world::{
+    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, WorldId, WorldKind, WorldOrder,
+};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::checks::{self, Memory};
 use crate::link::Link;
 use crate::logs::Logs;
+use crate::network::{Network, Transport};
 
 /// Where the fleet's server listens.
 pub const FLEET_PORT: u16 = 7979;
@@ -34,6 +37,7 @@ pub struct FleetBuilder {
     order: WorldOrder,
     settings: BootstrapSettings,
     drivers: DriverSettings,
+    transport: Transport,
 }
 
 #[derive(Clone, Default)]
@@ -128,6 +132,12 @@ impl FleetBuilder {
         self
     }
 
+    /// Over what the worlds talk. Default: the in-process link.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
     /// Makes the worlds. Nobody listens or connects yet.
     ///
     /// # Panics
@@ -137,12 +147,14 @@ impl FleetBuilder {
         let make =
             self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
         let drivers = InProcessDrivers { posing_as_socket: self.link.counts_as_socket(), settings: self.drivers };
-        let bootstrap = make(self.settings).drivers(drivers);
+        let network = Network::new(self.transport, self.seed, self.drivers);
+        let bootstrap = make(self.settings).drivers(network.constructor(drivers));
         let mut fleet = Fleet {
             seed: self.seed,
             bootstrap,
-            network: InProcessNetwork::with_seed(self.seed),
+            network,
             worlds: Vec::new(),
+            made: 0,
             clients: Vec::new(),
             thin_clients: Vec::new(),
             profile: self.link,
@@ -169,7 +181,8 @@ pub struct FleetWorld {
     world: NetWorld,
     clock: Duration,
     memory: Memory,
-    driver_number: u64,
+    /// Its place in the order in which the fleet's worlds were made.
+    number: u64,
 }
 
 impl FleetWorld {
@@ -239,8 +252,10 @@ impl FleetWorld {
 pub struct Fleet {
     seed: u64,
     bootstrap: ClientServerBootstrap,
-    network: InProcessNetwork,
+    network: Network,
     worlds: Vec<FleetWorld>,
+    /// Worlds made so far.
+    made: u64,
     clients: Vec<usize>,
     thin_clients: Vec<usize>,
     profile: LinkProfile,
@@ -261,19 +276,27 @@ impl Fleet {
             order: WorldOrder::ServerFirst,
             settings: BootstrapSettings::default(),
             drivers: DriverSettings::default(),
+            transport: Transport::default(),
         }
     }
 
     fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
         let place = self.worlds.len();
         let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
-        let id = WorldId(place as u64);
-        let mut world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, clock)
+        let context = DriverContext {
+            network: self.network.in_process(),
+            world: WorldId(self.made),
+            kind,
+            play_type: PlayType::ClientAndServer,
+            has_server_world: true,
+        };
+        let mut world = NetWorld::new(&self.bootstrap, &context, name, clock)
             .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"));
         if kind == WorldKind::Server {
             world.world_mut().insert_resource(ConnectionSecrets::seeded(self.seed));
         }
-        self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), driver_number: place as u64 });
+        self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), number: self.made });
+        self.made += 1;
         place
     }
 
@@ -308,13 +331,13 @@ impl Fleet {
 
     /// The link of a client.
     pub fn link(&mut self, client: usize) -> Link<'_> {
-        let number = self.worlds[self.clients[client]].driver_number;
+        let number = self.worlds[self.clients[client]].number;
         Link::new(&self.network, number)
     }
 
     /// The link of a thin client.
     pub fn thin_link(&mut self, thin_client: usize) -> Link<'_> {
-        let number = self.worlds[self.thin_clients[thin_client]].driver_number;
+        let number = self.worlds[self.thin_clients[thin_client]].number;
         Link::new(&self.network, number)
     }
 
@@ -374,12 +397,17 @@ impl Fleet {
         self.network.deliver();
     }
 
+    /// Where the server listens, and the clients connect.
+    pub fn endpoint(&self) -> SocketAddr {
+        SocketAddr::new(self.network.server_ip(), FLEET_PORT)
+    }
+
     /// Makes the server listen.
     ///
     /// # Panics
     /// It can't.
     pub fn listen(&mut self) {
-        let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, FLEET_PORT));
+        let endpoint = self.endpoint();
         if let Err(error) = self.server().world_mut().listen(endpoint) {
             panic!("the server can't listen: {error}");
         }
@@ -395,7 +423,7 @@ impl Fleet {
     }
 
     fn connect_place(&mut self, place: usize) -> Entity {
-        let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, FLEET_PORT));
+        let endpoint = self.endpoint();
         match self.worlds[place].world_mut().connect(endpoint) {
             Ok(entity) => entity,
             Err(error) => panic!("`{}` can't connect: {error}", self.worlds[place].world.name()),
@@ -425,7 +453,7 @@ impl Fleet {
             self.tick();
         }
         for &place in &places {
-            let number = self.worlds[place].driver_number;
+            let number = self.worlds[place].number;
             Link::new(&self.network, number).set(self.profile);
             let world = self.worlds[place].world.world_mut();
             let states: Vec<_> = world.query::<&NetworkStreamConnection>().iter(world).map(|c| c.state).collect();
@@ -457,6 +485,16 @@ impl Fleet {
                 *other -= 1;
             }
         }
+    }
+
+    /// Starts keeping the packets of all worlds of a fleet over QUIC, encrypted as they are.
+    pub fn record_packets(&mut self) {
+        self.network.record_packets();
+    }
+
+    /// The packets that were sent since [`record_packets`](Self::record_packets) or the last call. None from a fleet in process.
+    pub fn packets(&mut self) -> Vec<RecordedPacket> {
+        self.network.take_packets()
     }
 
     /// The profile that links were made with.

@@ -1,16 +1,18 @@
 //! One client's link: say how bad it is, cut it, put bytes on it, read what crossed it.
 
-use ghostline::transport::{Direction, InProcessNetwork, LinkProfile, LinkStats, Pipeline, Recorded};
+use ghostline::transport::{Direction, LinkProfile, LinkStats, Pipeline, Recorded};
 use ghostline::wire::MessageKind;
+
+use crate::network::Network;
 
 /// The link between one client and the server.
 pub struct Link<'a> {
-    network: &'a InProcessNetwork,
+    network: &'a Network,
     client: u64,
 }
 
 impl<'a> Link<'a> {
-    pub(crate) fn new(network: &'a InProcessNetwork, client: u64) -> Self {
+    pub(crate) fn new(network: &'a Network, client: u64) -> Self {
         Self { network, client }
     }
 
@@ -25,12 +27,12 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// What became of the packets of one direction while the link was not perfect.
+    /// What became of the packets of one direction: over QUIC of all that met no cut, in process while the link was not perfect.
     pub fn stats(&self, direction: Direction) -> LinkStats {
-        self.network.link_stats(self.client, direction).unwrap_or_default()
+        self.network.stats(self.client, direction)
     }
 
-    /// From the next tick on nothing passes in this direction, until [`mend`](Self::mend).
+    /// From the next tick on nothing passes in this direction, until [`mend`](Self::mend). Over QUIC what is on its way still arrives.
     pub fn cut(&mut self, direction: Direction) {
         self.network.cut(self.client, direction, true);
     }
@@ -40,7 +42,8 @@ impl<'a> Link<'a> {
         self.network.cut(self.client, direction, false);
     }
 
-    /// Puts a message on the link as if the side that sends in this direction had sent it: `bytes` are what follows the kind.
+    /// Puts a message on the link as if the side that sends in this direction had sent it: `bytes` are what follows the kind. Over QUIC that
+    /// is inside the encryption, and happens when that side's world is ticked.
     ///
     /// # Panics
     /// There is no open connection.
@@ -71,10 +74,11 @@ impl<'a> Link<'a> {
 
     /// Starts keeping what crosses the link.
     pub fn record(&mut self) {
-        self.network.record(self.client, true);
+        self.network.record(self.client);
     }
 
-    /// What has crossed the link since [`record`](Self::record) or the last call.
+    /// What has crossed the link since [`record`](Self::record) or the last call. Over QUIC it is what was sent, inside the encryption,
+    /// whatever became of it: `lost` is never set.
     pub fn recorded(&mut self) -> Vec<Recorded> {
         self.network.take_recorded(self.client)
     }

@@ -2,6 +2,7 @@
 //! Reasons come from the layer above, travel with the closing message, and arrive in `DriverEvent::Disconnected`.
 
 use core::fmt;
+use std::net::SocketAddr;
 
 use crate::limits::MAX_CLOSE_TEXT_BYTES;
 
@@ -67,6 +68,16 @@ pub enum DisconnectCause {
     ProtocolError,
     /// The server showed another certificate than the one that was pinned.
     Untrusted,
+    /// The server's name leads to another machine, and nobody said how to recognise it.
+    NotTrusted {
+        /// Where the name leads.
+        address: SocketAddr,
+    },
+    /// The server's name leads nowhere.
+    NameNotResolved {
+        /// What the resolver said.
+        text: String,
+    },
 }
 
 impl fmt::Display for DisconnectCause {
@@ -81,6 +92,12 @@ impl fmt::Display for DisconnectCause {
             Self::Untrusted => f.write_str(
                 "the server's certificate is not the pinned one: ask the server for its present join string",
             ),
+            Self::NotTrusted { address } => write!(
+                f,
+                "the name leads to {address} on another machine, whose certificate is not known: \
+                 connect with the join string that the server prints (ADDRESS#HASH)"
+            ),
+            Self::NameNotResolved { text } => write!(f, "the server's name can't be looked up: {text}"),
         }
     }
 }

@@ -5,8 +5,11 @@ use core::fmt;
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use crate::address::{ServerAddress, ServerHost};
+use crate::certificate_hash::CertificateHash;
 use crate::close::{CloseReason, DisconnectCause};
-use crate::error::{ConnectError, ListenError, SendError};
+use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
+use crate::simulator::LinkProfile;
 
 /// A driver's own handle to one of its connections. Slots are reused, generations are not: the handle of a closed
 /// connection never reaches another one.
@@ -180,6 +183,25 @@ pub trait Driver: Send + Sync + 'static {
     /// [`ConnectError`] if the attempt can't even begin; then there is no event.
     fn connect(&mut self, address: SocketAddr, now: Duration) -> Result<DriverConnection, ConnectError>;
 
+    /// Like [`connect`](Driver::connect), to a server that may be given by name, and with the hash of its certificate. A
+    /// hash must match, whatever the settings say. A name is looked up meanwhile; if that fails, so does the attempt.
+    ///
+    /// Drivers within a process know neither names nor certificates: there it means the port alone.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the attempt can't even begin; then there is no event.
+    fn join(&mut self, server: &ServerAddress, now: Duration) -> Result<DriverConnection, ConnectError> {
+        match &server.host {
+            ServerHost::Address(address) => self.connect(*address, now),
+            ServerHost::Name { name, .. } => Err(ConnectError::NamesNotSupported { name: name.clone() }),
+        }
+    }
+
+    /// What clients recognise this driver by when it listens; `None` if it needs no certificate or has none yet.
+    fn certificate_hash(&self) -> Option<CertificateHash> {
+        None
+    }
+
     /// Takes a message; it leaves with the next [`flush`](Driver::flush).
     ///
     /// # Errors
@@ -196,6 +218,20 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Hands what was sent, and due attempts to connect, to the link.
     fn flush(&mut self, now: Duration);
+
+    /// What the simulated link below this driver is like, seen from this side: what leaves goes `up`, what arrives comes
+    /// `down`. `None` if there can be none.
+    fn link_profile(&self) -> Option<LinkProfile> {
+        None
+    }
+
+    /// Makes the link below this driver as bad as `profile`, from now on.
+    ///
+    /// # Errors
+    /// [`SimulatorError`]; then nothing changes.
+    fn set_link_profile(&mut self, _profile: LinkProfile) -> Result<(), SimulatorError> {
+        Err(SimulatorError::NotSupported)
+    }
 
     /// What the driver measures on a connection; `None` for a stale handle, and from drivers that measure nothing.
     fn statistics(&self, _connection: DriverConnection) -> Option<ConnectionStatistics> {

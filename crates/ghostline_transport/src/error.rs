@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+use crate::simulator::InvalidProfile;
 use crate::store::DriverId;
 
 /// Why a driver does not listen.
@@ -34,6 +35,12 @@ pub enum ListenError {
         address: SocketAddr,
         /// What the system said.
         kind: io::ErrorKind,
+    },
+    /// The driver has no certificate to show to clients.
+    #[error("no certificate to listen with: {text}")]
+    Identity {
+        /// Why.
+        text: String,
     },
     /// The driver keeps as many sockets as it may for connections that were accepted earlier.
     #[error("no more than {limit} sockets per driver")]
@@ -67,6 +74,12 @@ pub enum ConnectError {
     NotTrusted {
         /// The address that was asked for.
         address: SocketAddr,
+    },
+    /// This driver looks up no names.
+    #[error("{name} is a name, and this driver connects to addresses only")]
+    NamesNotSupported {
+        /// The name that was asked for.
+        name: String,
     },
     /// The operating system gives no socket to connect from.
     #[error("no socket to connect to {address} from: {kind}")]
@@ -102,6 +115,18 @@ pub enum SendError {
     /// The reliable queue of this connection is at its bound: the other side does not keep up. Try again later.
     #[error("the reliable queue is full")]
     QueueFull,
+}
+
+/// Why the link below a driver is not simulated as asked for.
+#[derive(Clone, PartialEq, Debug, Error)]
+#[non_exhaustive]
+pub enum SimulatorError {
+    /// There is no simulated link below this driver.
+    #[error("this driver was made without a simulated link below it")]
+    NotSupported,
+    /// The profile makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidProfile),
 }
 
 /// What goes wrong in a [`DriverStore`](crate::DriverStore).

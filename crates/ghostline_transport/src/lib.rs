@@ -43,6 +43,9 @@
     )
 )]
 
+mod address;
+mod base64;
+mod certificate_hash;
 mod close;
 mod driver;
 mod error;
@@ -55,15 +58,17 @@ mod simulator;
 mod slots;
 mod store;
 
+pub use address::{ServerAddress, ServerAddressError, ServerHost};
+pub use certificate_hash::{CertificateHash, InvalidCertificateHash};
 pub use close::{CloseReason, DisconnectCause};
 pub use driver::{Capabilities, ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
-pub use error::{ConnectError, ListenError, SendError, StoreError};
+pub use error::{ConnectError, ListenError, SendError, SimulatorError, StoreError};
 pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, ProfileError, Recorded};
 #[cfg(feature = "quic")]
 pub use quic::{
-    CertificateHash, DatagramSocket, Identity, IdentityError, ImpairedNetwork, ImpairedSocket, Incoming,
-    InvalidCertificateHash, JoinString, JoinStringError, Outgoing, QuicDriver, QuicDriverError, QuicSettings,
-    QuicStats, RecordedPacket, SimulatedHost, SimulatedNetwork, SimulatedSocket, Trust, UdpNetwork, UdpSocket,
+    Answer, DatagramSocket, Identity, IdentityError, ImpairedNetwork, ImpairedSocket, Incoming, Outgoing, QuicDriver,
+    QuicDriverError, QuicSettings, QuicStats, RecordedPacket, Resolver, SimulatedHost, SimulatedNetwork,
+    SimulatedSocket, SystemResolver, Trust, UdpNetwork, UdpSocket, lan_ip,
 };
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
 pub use simulator::{

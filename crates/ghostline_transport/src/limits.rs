@@ -242,3 +242,17 @@ pub const MAX_RECORDED_PACKETS: usize = 1_048_576;
 
 /// Bytes of the headers of IPv4 and UDP around each QUIC packet, as the budget counts them.
 pub const UDP_HEADER_BYTES: usize = 28;
+
+/// Bytes of a host's name: what the domain name system allows.
+pub const MAX_HOST_NAME_BYTES: usize = 253;
+
+/// Names that one resolver looks up at once; further ones fail. A name server that is down holds each for up to half a
+/// minute, and a client has one connection.
+pub const MAX_LOOKUPS: usize = 16;
+
+/// Addresses of a name that are tried; further ones are not.
+pub const MAX_RESOLVED_ADDRESSES: usize = 8;
+
+/// How long each address of a name gets for a first answer before the next one is tried, in milliseconds: what RFC 8305
+/// recommends, rounded.
+pub const NEXT_ADDRESS_MS: u64 = 250;

@@ -6,10 +6,12 @@ use core::num::NonZeroU8;
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use crate::address::ServerAddress;
 use crate::close::CloseReason;
 use crate::driver::{ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
-use crate::error::{SendError, StoreError};
+use crate::error::{ListenError, SendError, SimulatorError, StoreError};
 use crate::limits::MAX_DRIVERS;
+use crate::simulator::LinkProfile;
 
 /// The id of a driver in its store, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -134,7 +136,10 @@ impl DriverStore {
         (0..).filter_map(DriverId::from_index).zip(&self.drivers).map(|(id, driver)| (id, &**driver))
     }
 
-    /// Lets every driver listen on `address` and returns where each one does; with port 0 the ports differ.
+    /// Lets every driver listen on `address` and returns where each one does, in the order of ids.
+    ///
+    /// With port 0 the system chooses: drivers with sockets are asked first, and the others take the same port if they
+    /// can, so that one number is enough to say where the server is. Otherwise the ports differ.
     ///
     /// # Errors
     /// [`StoreError::Empty`] without a driver; [`StoreError::Listen`] for the first driver that fails, and then none
@@ -144,11 +149,19 @@ impl DriverStore {
             return Err(StoreError::Empty);
         }
         let mut listening: Vec<(DriverId, SocketAddr)> = Vec::new();
-        let mut failed = None;
         let ids = (0..).filter_map(DriverId::from_index);
-        for (id, driver) in ids.zip(&mut self.drivers) {
-            match driver.listen(address) {
-                Ok(bound) => listening.push((id, bound)),
+        let mut drivers: Vec<_> = ids.zip(&mut self.drivers).collect();
+        if address.port() == 0 {
+            drivers.sort_by_key(|(_, driver)| driver.capabilities().kind != TransportKind::Socket);
+        }
+        let mut chosen = None;
+        let mut failed = None;
+        for (id, driver) in drivers {
+            match listen(&mut **driver, address, chosen) {
+                Ok(bound) => {
+                    chosen = chosen.or(Some(bound.port()));
+                    listening.push((id, bound));
+                }
                 Err(source) => {
                     failed = Some(StoreError::Listen { driver: id, source });
                     break;
@@ -156,6 +169,7 @@ impl DriverStore {
             }
         }
         let Some(error) = failed else {
+            listening.sort_by_key(|(id, _)| *id);
             return Ok(listening);
         };
         for (id, _) in listening {
@@ -216,6 +230,29 @@ impl DriverStore {
         Ok(ConnectionHandle { driver: id, connection })
     }
 
+    /// Begins to connect through one driver to a server that may be given by name. See [`Driver::join`].
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownDriver`], or [`StoreError::Connect`] with the driver's reason.
+    pub fn join(
+        &mut self,
+        id: DriverId,
+        server: &ServerAddress,
+        now: Duration,
+    ) -> Result<ConnectionHandle, StoreError> {
+        let connection =
+            self.get_mut(id)?.join(server, now).map_err(|source| StoreError::Connect { driver: id, source })?;
+        Ok(ConnectionHandle { driver: id, connection })
+    }
+
+    /// Makes the simulated link below a driver as bad as `profile`. See [`Driver::set_link_profile`].
+    ///
+    /// # Errors
+    /// [`SimulatorError`]; [`SimulatorError::NotSupported`] also for an unknown driver.
+    pub fn set_link_profile(&mut self, id: DriverId, profile: LinkProfile) -> Result<(), SimulatorError> {
+        self.get_mut(id).map_err(|_unknown| SimulatorError::NotSupported)?.set_link_profile(profile)
+    }
+
     /// Takes a message. See [`Driver::send`].
     ///
     /// # Errors
@@ -259,10 +296,21 @@ impl DriverStore {
     }
 }
 
+/// Lets a driver listen; where the port may be any, rather on the one that another driver got.
+fn listen(driver: &mut dyn Driver, address: SocketAddr, chosen: Option<u16>) -> Result<SocketAddr, ListenError> {
+    if let Some(port) = chosen.filter(|_| address.port() == 0) {
+        let same = SocketAddr::new(address.ip(), port);
+        match driver.listen(same) {
+            Err(ListenError::AddressInUse { .. }) => {}
+            other => return other,
+        }
+    }
+    driver.listen(address)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ListenError;
     use crate::in_process::{InProcessDriver, InProcessNetwork};
 
     const NOW: Duration = Duration::ZERO;

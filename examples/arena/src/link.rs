@@ -1,7 +1,7 @@
 //! The links between the clients and the server: in memory, with the delay, jitter and loss that the command line asks for.
 
-use ghostline::transport::{DriverStore, InProcessNetwork, LinkProfile};
-use ghostline::world::{DriverConstructor, InProcessDrivers};
+use ghostline::transport::{DriverId, DriverStore, LinkProfile};
+use ghostline::world::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
 
 use crate::args::Args;
 
@@ -20,19 +20,15 @@ impl SimulatedLinks {
 }
 
 impl DriverConstructor for SimulatedLinks {
-    fn create_server_drivers(&self, network: &InProcessNetwork) -> DriverStore {
-        InProcessDrivers::default().create_server_drivers(network)
+    fn create_server_drivers(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        InProcessDrivers::default().create_server_drivers(context)
     }
 
-    fn create_client_driver(&self, network: &InProcessNetwork) -> DriverStore {
-        let mut store = DriverStore::new();
-        let driver = network.driver();
-        if let Err(error) = network.set_profile(driver.number(), self.profile) {
+    fn create_client_driver(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        let mut store = InProcessDrivers::default().create_client_driver(context)?;
+        if let Err(error) = store.set_link_profile(DriverId::FIRST, self.profile) {
             tracing::error!("the link is not simulated: {error}");
         }
-        if let Err(error) = store.register(Box::new(driver)) {
-            tracing::error!("the client has no driver: {error}");
-        }
-        store
+        Ok(store)
     }
 }

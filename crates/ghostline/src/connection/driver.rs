@@ -4,8 +4,11 @@
 use bevy_ecs::prelude::{Entity, Resource, World};
 use bevy_platform::cell::SyncCell;
 use bevy_platform::collections::HashMap;
-use ghostline_transport::{ConnectionHandle, DriverEvent, DriverId, DriverStore, TransportKind};
-use std::net::SocketAddr;
+use ghostline_transport::{
+    ConnectionHandle, ConnectionStatistics, DriverEvent, DriverId, DriverStore, LinkProfile, ServerAddress,
+    SimulatorError, StoreError, TransportKind,
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -38,7 +41,7 @@ pub struct NetworkStreamDriver {
     pub(super) connections: Arc<Vec<LiveConnection>>,
     /// The same by handle; only looked up, never walked.
     pub(super) by_handle: HashMap<ConnectionHandle, Entity>,
-    pub(super) last_endpoint: Option<SocketAddr>,
+    pub(super) last_server: Option<ServerAddress>,
     /// Set when auto-connect has set this world going: a manual call then says so.
     pub(super) by_auto_connect: bool,
     pub(super) game_version: u32,
@@ -85,7 +88,7 @@ pub enum ConnectionError {
     },
     /// Port 0 can't be connected to.
     #[error("cannot connect to {0}: its port is 0; name the port that the server listens on")]
-    InvalidEndpoint(SocketAddr),
+    InvalidEndpoint(Box<ServerAddress>),
     /// A client's store holds exactly one driver.
     #[error("a client needs exactly one driver, this one has {0}; give the client world one driver")]
     DriverCount(usize),
@@ -109,9 +112,9 @@ pub enum ConnectionError {
         /// What was asked of it.
         verb: &'static str,
         /// Where.
-        endpoint: SocketAddr,
+        endpoint: Box<ServerAddress>,
         /// What it said.
-        error: String,
+        error: StoreError,
     },
 }
 
@@ -127,7 +130,7 @@ impl NetworkStreamDriver {
             polled: Vec::new(),
             connections: Arc::default(),
             by_handle: HashMap::default(),
-            last_endpoint: None,
+            last_server: None,
             by_auto_connect: false,
             game_version,
             require_approval: false,
@@ -183,9 +186,14 @@ impl NetworkStreamDriver {
         self.connections.iter().find(|live| live.handle == handle).map_or(NetworkId::NONE, |live| live.network_id)
     }
 
-    /// The address this world listened on or connected to last.
+    /// The address this world listened on or connected to last; `None` if it was a name.
     pub fn last_endpoint(&self) -> Option<SocketAddr> {
-        self.last_endpoint
+        self.last_server.as_ref()?.socket_address()
+    }
+
+    /// The address this world listened on or connected to last, with all that was said about it.
+    pub fn last_server(&self) -> Option<&ServerAddress> {
+        self.last_server.as_ref()
     }
 
     /// Whether any driver listens.
@@ -195,7 +203,7 @@ impl NetworkStreamDriver {
 
     /// Whether a connection runs over the in-process link: its round trip is one tick, and no slack is needed.
     pub fn is_in_process(&mut self, handle: ConnectionHandle) -> bool {
-        self.store.get().get(handle.driver).is_ok_and(|driver| driver.capabilities().kind == TransportKind::InProcess)
+        self.store.get().connection_kind(handle) == Some(TransportKind::InProcess)
     }
 
     /// The largest unreliable message on this connection, in bytes.
@@ -206,6 +214,37 @@ impl NetworkStreamDriver {
     /// The largest fragmented message on this connection, in bytes.
     pub fn max_fragmented_bytes(&mut self, handle: ConnectionHandle) -> usize {
         self.store.get().get(handle.driver).map_or(0, |driver| driver.capabilities().max_fragmented_bytes)
+    }
+
+    /// What the transport measures on a connection: packets, losses, its budget and its brakes. `None` over the in-process link.
+    pub fn statistics(&mut self, handle: ConnectionHandle) -> Option<ConnectionStatistics> {
+        self.store.get().statistics(handle)
+    }
+
+    /// What a person needs to join this server from another machine: its address and the hash of its certificate. It prints as the join
+    /// string. A server that listens on every address names the one by which its network reaches it. `None` if it listens on no
+    /// socket.
+    pub fn join_string(&mut self) -> Option<ServerAddress> {
+        let (address, hash) = self.store.get().iter().find_map(|(_, driver)| {
+            let hash = driver.certificate_hash().filter(|_| driver.is_listening())?;
+            Some((driver.local_address()?, hash))
+        })?;
+        let address = SocketAddr::new(reachable_ip(address.ip()), address.port());
+        Some(ServerAddress { hash: Some(hash), ..address.into() })
+    }
+
+    /// What the simulated link below a driver is like; `None` if there can be none.
+    pub fn simulator(&mut self, driver: DriverId) -> Option<LinkProfile> {
+        self.store.get().get(driver).ok()?.link_profile()
+    }
+
+    /// Makes the simulated link below a driver as bad as `profile` from now on, seen from this side: what it sends goes `up`. Over the
+    /// in-process link that concerns the connections that this world makes.
+    ///
+    /// # Errors
+    /// An unknown driver, one without a simulated link, or a profile that makes no sense. Nothing is changed then.
+    pub fn set_simulator(&mut self, driver: DriverId, profile: LinkProfile) -> Result<(), SimulatorError> {
+        self.store.get().set_link_profile(driver, profile)
     }
 
     /// The address of the other side of a connection.
@@ -251,6 +290,19 @@ pub trait ConnectionWorldExt {
     /// Not a client, connected already, port 0, or the driver refuses.
     fn connect(&mut self, endpoint: SocketAddr) -> Result<Entity, ConnectionError>;
 
+    /// Like [`connect`](Self::connect), to a server that may be given by name, and with the hash of its certificate: all that the join
+    /// string of a server says. A name is looked up meanwhile; the connection is `Connecting` until then.
+    ///
+    /// # Errors
+    /// As `connect`.
+    fn join(&mut self, server: &ServerAddress) -> Result<Entity, ConnectionError>;
+
+    /// Like [`join`](Self::join), with an entity of the caller's that becomes the connection entity.
+    ///
+    /// # Errors
+    /// As `join`, or there is no such entity. Nothing is changed then.
+    fn join_with(&mut self, entity: Entity, server: &ServerAddress) -> Result<(), ConnectionError>;
+
     /// Like [`connect`](Self::connect), with an entity of the caller's that becomes the connection entity.
     ///
     /// # Errors
@@ -286,12 +338,15 @@ impl ConnectionWorldExt for World {
         if facade.is_listening() {
             return Err(ConnectionError::AlreadyListening { by_auto_connect: facade.by_auto_connect });
         }
-        facade.store.get().listen_all(endpoint).map_err(|error| ConnectionError::Driver {
+        let bound = facade.store.get().listen_all(endpoint).map_err(|error| ConnectionError::Driver {
             verb: "listen on",
-            endpoint,
-            error: error.to_string(),
+            endpoint: Box::new(endpoint.into()),
+            error,
         })?;
-        facade.last_endpoint = Some(endpoint);
+        for (driver, address) in bound {
+            tracing::debug!("driver {driver} listens on {address}");
+        }
+        facade.last_server = Some(endpoint.into());
         Ok(())
     }
 
@@ -303,17 +358,25 @@ impl ConnectionWorldExt for World {
     }
 
     fn connect(&mut self, endpoint: SocketAddr) -> Result<Entity, ConnectionError> {
-        let handle = begin_to_connect(self, endpoint)?;
+        self.join(&endpoint.into())
+    }
+
+    fn join(&mut self, server: &ServerAddress) -> Result<Entity, ConnectionError> {
+        let handle = begin_to_connect(self, server)?;
         let entity = self.spawn_empty().id();
         make_connection(self, entity, handle, ConnectionStatus::Connecting);
         Ok(entity)
     }
 
     fn connect_with(&mut self, entity: Entity, endpoint: SocketAddr) -> Result<(), ConnectionError> {
+        self.join_with(entity, &endpoint.into())
+    }
+
+    fn join_with(&mut self, entity: Entity, server: &ServerAddress) -> Result<(), ConnectionError> {
         if self.get_entity(entity).is_err() {
             return Err(ConnectionError::NoEntity(entity));
         }
-        let handle = begin_to_connect(self, endpoint)?;
+        let handle = begin_to_connect(self, server)?;
         make_connection(self, entity, handle, ConnectionStatus::Connecting);
         Ok(())
     }
@@ -362,8 +425,20 @@ impl ConnectionWorldExt for World {
     }
 }
 
+/// The address by which others reach a server that listens on `ip`, as far as this machine knows.
+fn reachable_ip(ip: IpAddr) -> IpAddr {
+    if !ip.is_unspecified() {
+        return ip;
+    }
+    #[cfg(feature = "quic")]
+    if let Some(ip) = ghostline_transport::lan_ip() {
+        return ip;
+    }
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
 /// Lets the client's driver begin, if the world may connect.
-fn begin_to_connect(world: &mut World, endpoint: SocketAddr) -> Result<ConnectionHandle, ConnectionError> {
+fn begin_to_connect(world: &mut World, server: &ServerAddress) -> Result<ConnectionHandle, ConnectionError> {
     let kind = kind_of(world);
     let now = world.get_resource::<crate::world::FrameClock>().map_or(Duration::ZERO, |clock| clock.now);
     let Some(mut facade) = world.get_resource_mut::<NetworkStreamDriver>().filter(|_| kind.is_client()) else {
@@ -372,18 +447,18 @@ fn begin_to_connect(world: &mut World, endpoint: SocketAddr) -> Result<Connectio
     if !facade.connections.is_empty() {
         return Err(ConnectionError::AlreadyConnected { by_auto_connect: facade.by_auto_connect });
     }
-    if endpoint.port() == 0 {
-        return Err(ConnectionError::InvalidEndpoint(endpoint));
+    if server.port() == 0 {
+        return Err(ConnectionError::InvalidEndpoint(Box::new(server.clone())));
     }
     let store = facade.store.get();
     let ids: Vec<DriverId> = store.iter().map(|(id, _)| id).collect();
     let [driver] = ids[..] else { return Err(ConnectionError::DriverCount(ids.len())) };
-    let handle = store.connect(driver, endpoint, now).map_err(|error| ConnectionError::Driver {
+    let handle = store.join(driver, server, now).map_err(|error| ConnectionError::Driver {
         verb: "connect to",
-        endpoint,
-        error: error.to_string(),
+        endpoint: Box::new(server.clone()),
+        error,
     })?;
-    facade.last_endpoint = Some(endpoint);
+    facade.last_server = Some(server.clone());
     Ok(handle)
 }
 

@@ -2,7 +2,7 @@
 //! Read from the facade and the connection entities; changes nothing.
 
 use bevy_ecs::prelude::{Entity, World};
-use ghostline_transport::{ConnectionHandle, DriverId, TransportKind};
+use ghostline_transport::{ConnectionHandle, DriverId, LinkProfile, TransportKind};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -39,7 +39,7 @@ pub struct WorldOverview {
 }
 
 /// One driver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct DriverOverview {
     /// Its id in the store.
     pub id: DriverId,
@@ -51,6 +51,8 @@ pub struct DriverOverview {
     pub is_listening: bool,
     /// Where it listens, or from where it connects.
     pub local_endpoint: Option<SocketAddr>,
+    /// What the simulated link below it does; `None` if there is none.
+    pub simulator: Option<LinkProfile>,
 }
 
 /// One connection.
@@ -89,6 +91,7 @@ impl WorldOverview {
             is_encrypted: driver.capabilities().encrypted,
             is_listening: driver.is_listening(),
             local_endpoint: driver.local_address(),
+            simulator: driver.link_profile(),
         });
         let connections = live_connections(world).filter_map(|entity| connection(world, facade, entity));
         Self {
@@ -157,10 +160,12 @@ impl fmt::Display for DriverOverview {
         let encrypted = if self.is_encrypted { ", encrypted" } else { "" };
         write!(f, "driver {} ({:?}{encrypted}): ", self.id, self.kind)?;
         match self.local_endpoint {
-            Some(endpoint) if self.is_listening => write!(f, "listens on {endpoint}"),
-            Some(endpoint) => write!(f, "at {endpoint}"),
-            None => f.write_str("idle"),
+            Some(endpoint) if self.is_listening => write!(f, "listens on {endpoint}")?,
+            Some(endpoint) => write!(f, "at {endpoint}")?,
+            None => f.write_str("idle")?,
         }
+        let is_faulty = |profile: &LinkProfile| !profile.up.is_perfect() || !profile.down.is_perfect();
+        f.write_str(if self.simulator.as_ref().is_some_and(is_faulty) { ", over a simulated network" } else { "" })
     }
 }
 

@@ -21,7 +21,7 @@ pub enum DisconnectReason {
     BadProtocolVersion = 4,
     /// An RPC that is unknown, malformed, or forbidden in that state.
     InvalidRpc = 5,
-    /// The transport refused the other side's identity.
+    /// The server's certificate is not one that this client believes.
     AuthenticationFailure = 6,
     /// Too many messages that could not be read, or the transport's protocol was violated.
     ProtocolError = 7,
@@ -33,6 +33,8 @@ pub enum DisconnectReason {
     ApprovalTimeout = 102,
     /// The server has as many clients as it may.
     ServerFull = 103,
+    /// The server's name leads nowhere. Told on this side only; nobody else has heard of the attempt.
+    NameNotResolved = 104,
 }
 
 impl DisconnectReason {
@@ -56,6 +58,7 @@ impl DisconnectReason {
             101 => Self::ApprovalFailure,
             102 => Self::ApprovalTimeout,
             103 => Self::ServerFull,
+            104 => Self::NameNotResolved,
             _ => return None,
         })
     }
@@ -77,7 +80,8 @@ impl DisconnectReason {
             DisconnectCause::Timeout => Self::Timeout,
             DisconnectCause::MaxConnectionAttempts => Self::MaxConnectionAttempts,
             DisconnectCause::Refused => Self::ServerFull,
-            DisconnectCause::Untrusted => Self::AuthenticationFailure,
+            DisconnectCause::Untrusted | DisconnectCause::NotTrusted { .. } => Self::AuthenticationFailure,
+            DisconnectCause::NameNotResolved { .. } => Self::NameNotResolved,
             _ => Self::ProtocolError,
         }
     }
@@ -96,7 +100,7 @@ mod tests {
     #[test]
     fn every_code_that_has_a_reason_comes_back_as_itself() {
         let known: Vec<u8> = (0..=u8::MAX).filter(|&code| DisconnectReason::from_code(code).is_some()).collect();
-        assert_eq!(known, [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103]);
+        assert_eq!(known, [0, 1, 2, 3, 4, 5, 6, 7, 100, 101, 102, 103, 104]);
         for code in known {
             assert_eq!(DisconnectReason::from_code(code).map(DisconnectReason::code), Some(code));
         }

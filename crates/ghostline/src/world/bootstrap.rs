@@ -3,17 +3,18 @@
 
 use bevy_app::{AppExit, Plugin};
 use bevy_ecs::prelude::World;
+use ghostline_transport::ServerAddress;
 use ghostline_wire::NetworkTick;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connect_override;
+use super::drivers::{DriverConstructor, default_drivers};
+use super::exit_signal::ExitSignal;
 use super::frame;
 use super::kind::WorldKind;
-use super::worlds::{
-    DriverConstructor, InProcessDrivers, PlayType, WorldError, WorldOrder, Worlds, any_address, loopback_address,
-};
+use super::worlds::{PlayType, WorldError, WorldOrder, Worlds, any_address, loopback_address};
 use crate::time::{ClientServerTickRate, ClientTickRate};
 
 /// Makes and runs the worlds of a program. One value per program; nothing connects or listens unless asked.
@@ -22,7 +23,8 @@ use crate::time::{ClientServerTickRate, ClientTickRate};
 /// # use ghostline::prelude::*;
 /// # use bevy_app::App;
 /// # fn game(_: &mut App) {}
-/// let mut worlds = ClientServerBootstrap::new(game).auto_connect(7979).build().unwrap();
+/// # let alone = ghostline::world::InProcessDrivers::default();
+/// let mut worlds = ClientServerBootstrap::new(game).drivers(alone).auto_connect(7979).build().unwrap();
 /// assert!(worlds.server_world().is_some() && worlds.client_world().is_some());
 /// worlds.run_frame(std::time::Duration::from_millis(16));
 /// ```
@@ -36,7 +38,7 @@ pub struct ClientServerBootstrap {
     pub(super) game_version: u32,
     pub(super) network_seed: u64,
     auto_connect_port: u16,
-    connect_override: Option<SocketAddr>,
+    connect_override: Option<ServerAddress>,
     default_connect_address: IpAddr,
     default_listen_address: IpAddr,
     tick_rate: Option<ClientServerTickRate>,
@@ -48,14 +50,14 @@ pub struct ClientServerBootstrap {
 pub const MAX_THIN_CLIENTS: u32 = 1000;
 
 impl ClientServerBootstrap {
-    /// A server and a client in one process, linked in memory, that neither listen nor connect.
+    /// A server and a client in one process that neither listen nor connect.
     pub fn new(plugin: impl Plugin) -> Self {
         Self {
             plugin: Arc::new(plugin),
             play_type: PlayType::default(),
             thin_clients: 0,
             order: WorldOrder::default(),
-            drivers: Arc::new(InProcessDrivers::default()),
+            drivers: Arc::new(default_drivers()),
             game_version: 0,
             network_seed: 0,
             auto_connect_port: 0,
@@ -75,10 +77,10 @@ impl ClientServerBootstrap {
     }
 
     /// Where an auto-connecting program of play type [`PlayType::Client`] connects instead. Ignored with port 0, where auto-connect is off, and
-    /// by other play types. Default: what [`run`](Self::run) reads from the command line (`--connect ADDRESS:PORT`) or the environment
-    /// (`GHOSTLINE_CONNECT`).
-    pub fn connect_override(mut self, endpoint: SocketAddr) -> Self {
-        self.connect_override = Some(endpoint);
+    /// by other play types. Default: what [`run`](Self::run) reads from the command line (`--connect ADDRESS`) or the environment
+    /// (`GHOSTLINE_CONNECT`): an address or a name with a port, or the join string that a server prints.
+    pub fn connect_override(mut self, server: impl Into<ServerAddress>) -> Self {
+        self.connect_override = Some(server.into());
         self
     }
 
@@ -100,7 +102,8 @@ impl ClientServerBootstrap {
         self
     }
 
-    /// What makes the drivers of new worlds. Default: [`InProcessDrivers`].
+    /// What makes the drivers of new worlds. Default: [`DefaultDrivers`](super::DefaultDrivers); in a build without the cargo feature `quic`
+    /// [`InProcessDrivers`](super::InProcessDrivers).
     pub fn drivers(mut self, drivers: impl DriverConstructor) -> Self {
         self.drivers = Arc::new(drivers);
         self
@@ -161,6 +164,7 @@ impl ClientServerBootstrap {
         if let Some(rate) = &self.client_tick_rate {
             errors.extend(rate.validate().iter().map(ToString::to_string));
         }
+        errors.extend(self.drivers.validate());
         errors
     }
 
@@ -174,9 +178,9 @@ impl ClientServerBootstrap {
         Ok(worlds)
     }
 
-    /// Makes the worlds and runs them in real time until one of them writes an `AppExit`.
+    /// Makes the worlds and runs them in real time until one of them writes an `AppExit`, or Ctrl-C.
     ///
-    /// `--connect ADDRESS:PORT`, or `GHOSTLINE_CONNECT`, tells a client-only program where to connect: see
+    /// `--connect ADDRESS`, or `GHOSTLINE_CONNECT`, tells a client-only program where to connect: see
     /// [`connect_override`](Self::connect_override).
     pub fn run(mut self) -> AppExit {
         if self.connect_override.is_none() {
@@ -184,7 +188,10 @@ impl ClientServerBootstrap {
             self.connect_override = connect_override::read(std::env::args(), variable);
         }
         match self.build() {
-            Ok(worlds) => run_in_real_time(worlds),
+            Ok(mut worlds) => {
+                worlds.announce();
+                run_in_real_time(worlds)
+            }
             Err(error) => {
                 tracing::error!("the worlds could not be made: {error}");
                 AppExit::error()
@@ -196,15 +203,16 @@ impl ClientServerBootstrap {
         (self.auto_connect_port != 0).then(|| SocketAddr::new(self.default_listen_address, self.auto_connect_port))
     }
 
-    pub(super) fn auto_connect_endpoint(&self) -> Option<SocketAddr> {
-        let from_outside = self.connect_override.filter(|endpoint| {
-            self.play_type == PlayType::Client && self.auto_connect_port != 0 && endpoint.port() != 0
-        });
+    pub(super) fn auto_connect_endpoint(&self) -> Option<ServerAddress> {
+        let from_outside = self
+            .connect_override
+            .clone()
+            .filter(|server| self.play_type == PlayType::Client && self.auto_connect_port != 0 && server.port() != 0);
         if from_outside.is_some() {
             return from_outside;
         }
         let wanted = self.auto_connect_port != 0 && !self.default_connect_address.is_unspecified();
-        wanted.then(|| SocketAddr::new(self.default_connect_address, self.auto_connect_port))
+        wanted.then(|| SocketAddr::new(self.default_connect_address, self.auto_connect_port).into())
     }
 
     /// Puts the configured values into a new world, before the game's plugin can set its own.
@@ -221,8 +229,10 @@ impl ClientServerBootstrap {
     }
 }
 
-/// The stand-alone runner: the one place where ghostline reads a wall clock.
+/// The stand-alone runner: the one place where ghostline reads a wall clock. Ends when a world asks for it, or with Ctrl-C; both times the
+/// other sides of all connections are told.
 pub fn run_in_real_time(mut worlds: Worlds) -> AppExit {
+    let exit_signal = ExitSignal::watch();
     let mut last = Instant::now();
     loop {
         let frame = Duration::from_secs(1) / worlds.frame_rate_hz().max(1);
@@ -235,6 +245,10 @@ pub fn run_in_real_time(mut worlds: Worlds) -> AppExit {
         last = now;
         if let Some(exit) = worlds.should_exit() {
             return exit;
+        }
+        if exit_signal.is_set() {
+            tracing::info!("asked to end: the other sides are told, and the worlds go");
+            return AppExit::Success;
         }
     }
 }

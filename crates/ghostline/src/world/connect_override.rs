@@ -1,16 +1,16 @@
 //! Where a client-only program connects, told from outside the game's code: by the command line, else by the environment.
 //! Read by the runner; used by the bootstrap where auto-connect is on.
 
-use std::net::SocketAddr;
+use ghostline_transport::ServerAddress;
 
-/// The option of the command line: `--connect ADDRESS:PORT` or `--connect=ADDRESS:PORT`.
+/// The option of the command line: `--connect ADDRESS` or `--connect=ADDRESS`, with a [`ServerAddress`] as its value.
 pub const CONNECT_ARGUMENT: &str = "--connect";
 
-/// The variable of the environment: `ADDRESS:PORT`.
+/// The variable of the environment, with a [`ServerAddress`] as its value.
 pub const CONNECT_VARIABLE: &str = "GHOSTLINE_CONNECT";
 
 /// What the command line says, else the environment; `None` if neither does, or not in words that can be understood. That is logged.
-pub(super) fn read(arguments: impl IntoIterator<Item = String>, variable: Option<String>) -> Option<SocketAddr> {
+pub(super) fn read(arguments: impl IntoIterator<Item = String>, variable: Option<String>) -> Option<ServerAddress> {
     let mut arguments = arguments.into_iter();
     let mut from_arguments = None;
     while let Some(argument) = arguments.next() {
@@ -26,10 +26,10 @@ pub(super) fn read(arguments: impl IntoIterator<Item = String>, variable: Option
         (None, Some(text)) => (CONNECT_VARIABLE, text),
         (None, None) => return None,
     };
-    match text.trim().parse() {
-        Ok(endpoint) => Some(endpoint),
-        Err(_) => {
-            tracing::error!("`{source}` is {text:?}, which is no ADDRESS:PORT such as 192.168.1.7:7979; it is ignored");
+    match text.parse() {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::error!("`{source}` says where to connect, but {error}; it is ignored");
             None
         }
     }
@@ -45,11 +45,19 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_environment() {
-        let (one, two): (SocketAddr, SocketAddr) = (([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into());
-        assert_eq!(read(arguments(["game", "--connect", "10.0.0.1:1"]), Some("10.0.0.2:2".into())), Some(one));
+        let [one, two] = ["10.0.0.1:1", "10.0.0.2:2"].map(|text| text.parse::<ServerAddress>().unwrap());
+        assert_eq!(read(arguments(["game", "--connect", "10.0.0.1:1"]), Some("10.0.0.2:2".into())), Some(one.clone()));
         assert_eq!(read(arguments(["game", "--connect=10.0.0.1:1", "x"]), None), Some(one));
         assert_eq!(read(arguments(["game", "--connection=10.0.0.1:1"]), Some("10.0.0.2:2".into())), Some(two));
         assert_eq!(read(arguments(["game"]), None), None);
+    }
+
+    #[test]
+    fn names_and_join_strings_are_addresses_too() {
+        for text in ["localhost:7979", "10.0.0.1:1#BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"] {
+            let read = read(arguments(["game", "--connect", text]), None);
+            assert_eq!(read.map(|server| server.to_string()).as_deref(), Some(text));
+        }
     }
 
     #[test]

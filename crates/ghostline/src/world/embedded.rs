@@ -6,15 +6,20 @@ use bevy_ecs::message::Messages;
 use bevy_ecs::prelude::{Resource, World};
 use bevy_platform::cell::SyncCell;
 use bevy_time::{Real, Time, TimePlugin};
+use ghostline_transport::DriverStore;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::bootstrap::ClientServerBootstrap;
+use super::drivers::{DriverConstructionError, DriverContext};
 use super::filter::remove_foreign_schedules;
 use super::frame;
 use super::kind::WorldKind;
-use super::worlds::{PlayType, SharedPlugin, WorldError, WorldOrder, Worlds};
+use super::worlds::{PlayType, SharedPlugin, WorldError, WorldId, WorldOrder, Worlds};
 use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
+
+/// The main world's number for its driver: it is in no list, and no world of one has it.
+const MAIN_WORLD: WorldId = WorldId(u64::MAX);
 
 /// Makes an `App`'s main world a client world, with the game's plugin built in it. See [`ClientServerBootstrap::embedded`].
 pub struct EmbeddedClient {
@@ -44,7 +49,8 @@ impl ClientServerBootstrap {
     /// # use bevy_app::App;
     /// # fn game(_: &mut App) {}
     /// let mut app = App::new();
-    /// app.add_plugins(ClientServerBootstrap::new(game).auto_connect(7979).embedded());
+    /// # let alone = ghostline::world::InProcessDrivers::default();
+    /// app.add_plugins(ClientServerBootstrap::new(game).drivers(alone).auto_connect(7979).embedded());
     /// app.finish();
     /// app.cleanup();
     /// app.update();
@@ -60,7 +66,10 @@ impl Plugin for EmbeddedClient {
             app.add_plugins(TimePlugin);
         }
         let worlds = Worlds::new(self.bootstrap.clone());
-        let drivers = self.bootstrap.drivers.create_client_driver(worlds.network());
+        let drivers = self.make_drivers(&worlds).unwrap_or_else(|error| {
+            tracing::error!("the main world has no driver and can't connect: {error}");
+            DriverStore::new()
+        });
         frame::prepare(app.world_mut(), WorldKind::Client, Some(drivers), self.bootstrap.game_version, Duration::ZERO);
         frame::keep_bevys_message_update(app.world_mut());
         self.bootstrap.apply_config(app.world_mut(), WorldKind::Client);
@@ -80,6 +89,16 @@ impl Plugin for EmbeddedClient {
 }
 
 impl EmbeddedClient {
+    fn make_drivers(&self, worlds: &Worlds) -> Result<DriverStore, DriverConstructionError> {
+        self.bootstrap.drivers.create_client_driver(&DriverContext {
+            network: worlds.network(),
+            world: MAIN_WORLD,
+            kind: WorldKind::Client,
+            play_type: self.bootstrap.play_type,
+            has_server_world: self.bootstrap.play_type == PlayType::ClientAndServer,
+        })
+    }
+
     fn make_other_worlds(&self, world: &mut World) -> Result<(), WorldError> {
         let bootstrap = &self.bootstrap;
         let errors = bootstrap.validate();
@@ -97,8 +116,8 @@ impl EmbeddedClient {
             worlds.create_server_world("server")?;
         }
         worlds.thin_clients().request(bootstrap.thin_clients);
-        if let Some(endpoint) = bootstrap.auto_connect_endpoint() {
-            world.connect(endpoint)?;
+        if let Some(server) = bootstrap.auto_connect_endpoint() {
+            world.join(&server)?;
             world.resource_mut::<NetworkStreamDriver>().set_by_auto_connect();
         }
         Ok(())

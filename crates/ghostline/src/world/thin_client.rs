@@ -1,6 +1,6 @@
 //! Managed thin clients: so many as are wanted, made at a chosen pace. The load-test tool of a running program.
 
-use std::net::SocketAddr;
+use ghostline_transport::ServerAddress;
 use std::time::Duration;
 
 use super::bootstrap::MAX_THIN_CLIENTS;
@@ -94,19 +94,19 @@ impl Worlds {
         self.thin_clients.made += 1;
         let id = self.create_thin_client_world(&format!("thin client {number}"))?;
         // Without auto-connect they follow the first client.
-        let endpoint = self.client_endpoint();
-        if let (Some(endpoint), Some(world)) = (endpoint, self.get_mut(id)) {
+        let server = self.client_server();
+        if let (Some(server), Some(world)) = (server, self.get_mut(id)) {
             let world = world.world_mut();
             if world.resource::<NetworkStreamDriver>().connections().len() == 0 {
-                world.connect(endpoint)?;
+                world.join(&server)?;
             }
         }
         Ok(id)
     }
 
     /// Where the first client world connected to last.
-    fn client_endpoint(&self) -> Option<SocketAddr> {
-        self.client_world()?.world().resource::<NetworkStreamDriver>().last_endpoint()
+    fn client_server(&self) -> Option<ServerAddress> {
+        self.client_world()?.world().resource::<NetworkStreamDriver>().last_server().cloned()
     }
 }
 
@@ -114,12 +114,14 @@ impl Worlds {
 mod tests {
     use super::*;
     use crate::connection::NetworkId;
-    use crate::world::{ClientServerBootstrap, PlayType};
+    use crate::world::{ClientServerBootstrap, InProcessDrivers, PlayType};
+    use std::net::SocketAddr;
 
     const FRAME: Duration = Duration::from_millis(100);
 
     fn worlds() -> Worlds {
         ClientServerBootstrap::new(|_: &mut bevy_app::App| {})
+            .drivers(InProcessDrivers::default())
             .auto_connect(7979)
             .build()
             .expect("the settings are valid")
@@ -159,6 +161,7 @@ mod tests {
     #[test]
     fn they_connect_like_the_first_client_also_without_auto_connect() {
         let mut worlds = ClientServerBootstrap::new(|_: &mut bevy_app::App| {})
+            .drivers(InProcessDrivers::default())
             .play_type(PlayType::ClientAndServer)
             .build()
             .expect("the settings are valid");

@@ -5,7 +5,7 @@ use bevy_app::{App, AppExit, First, Plugin, SubApp};
 
 use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::Schedules;
-use ghostline_transport::{DriverStore, InProcessNetwork};
+use ghostline_transport::InProcessNetwork;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::bootstrap::ClientServerBootstrap;
+use super::drivers::{DriverConstructionError, DriverContext};
 use super::filter::{remove_foreign_schedules, warn_of_idle_schedules};
 use super::frame;
 use super::kind::WorldKind;
 use super::thin_client::ThinClients;
-use crate::connection::{ConnectionError, ConnectionWorldExt, WorldOverview};
+use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver, WorldOverview};
 
 /// In which order the worlds of a process run within a frame. In-process links deliver after each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -44,47 +45,6 @@ pub enum PlayType {
 /// Tells the worlds of a process apart, also after some are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct WorldId(pub u64);
-
-/// Makes the drivers of a new network world. Set before worlds are made; called once per world.
-pub trait DriverConstructor: Send + Sync + 'static {
-    /// The drivers of a server world.
-    fn create_server_drivers(&self, network: &InProcessNetwork) -> DriverStore;
-    /// The one driver of a client or thin client world.
-    fn create_client_driver(&self, network: &InProcessNetwork) -> DriverStore;
-}
-
-/// The drivers that link the worlds of this process with each other.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct InProcessDrivers {
-    /// Whether the link poses as a socket, so that clients keep the slack and delay that a network needs. For tests.
-    pub posing_as_socket: bool,
-    /// Settings of the drivers.
-    pub settings: ghostline_transport::DriverSettings,
-}
-
-impl InProcessDrivers {
-    fn store(&self, network: &InProcessNetwork) -> DriverStore {
-        let mut store = DriverStore::new();
-        let driver = network.driver_with(self.settings).unwrap_or_else(|error| {
-            tracing::error!("the driver's settings are not valid, the defaults are used: {error}");
-            network.driver()
-        });
-        if let Err(error) = store.register(Box::new(driver.posing_as_socket(self.posing_as_socket))) {
-            tracing::error!("the in-process driver could not be registered: {error}");
-        }
-        store
-    }
-}
-
-impl DriverConstructor for InProcessDrivers {
-    fn create_server_drivers(&self, network: &InProcessNetwork) -> DriverStore {
-        self.store(network)
-    }
-
-    fn create_client_driver(&self, network: &InProcessNetwork) -> DriverStore {
-        self.store(network)
-    }
-}
 
 /// A game's plugin, built once in each world.
 #[derive(Clone)]
@@ -118,18 +78,17 @@ pub struct NetWorld {
 }
 
 impl NetWorld {
-    /// Makes a world by the recipe, linked with the others on `network`. It neither listens nor connects.
+    /// Makes a world by the recipe. It neither listens nor connects.
     ///
     /// # Errors
-    /// Invalid settings.
+    /// Invalid settings, or its drivers can't be made.
     pub fn new(
         bootstrap: &ClientServerBootstrap,
-        network: &InProcessNetwork,
-        id: WorldId,
+        context: &DriverContext<'_>,
         name: &str,
-        kind: WorldKind,
         now: Duration,
     ) -> Result<Self, WorldError> {
+        let &DriverContext { world: id, kind, .. } = context;
         let errors = bootstrap.validate();
         if !errors.is_empty() {
             return Err(WorldError::InvalidConfiguration(errors));
@@ -139,8 +98,8 @@ impl NetWorld {
         app.world_mut().resource_mut::<Schedules>().remove(First);
         let drivers = match kind {
             WorldKind::Local => None,
-            WorldKind::Server => Some(bootstrap.drivers.create_server_drivers(network)),
-            WorldKind::Client | WorldKind::ThinClient => Some(bootstrap.drivers.create_client_driver(network)),
+            WorldKind::Server => Some(bootstrap.drivers.create_server_drivers(context)?),
+            WorldKind::Client | WorldKind::ThinClient => Some(bootstrap.drivers.create_client_driver(context)?),
         };
         frame::prepare(app.world_mut(), kind, drivers, bootstrap.game_version, now);
         app.add_message::<AppExit>();
@@ -207,6 +166,9 @@ pub enum WorldError {
     /// The settings of the bootstrap contradict themselves; all of it at once.
     #[error("the settings are not valid: {}", .0.join("; "))]
     InvalidConfiguration(Vec<String>),
+    /// The drivers of the world can't be made.
+    #[error("the world's drivers can't be made: {0}")]
+    Drivers(#[from] DriverConstructionError),
     /// Auto-connect was asked for and failed.
     #[error(transparent)]
     AutoConnect(#[from] ConnectionError),
@@ -306,8 +268,8 @@ impl Worlds {
 
     fn create_connecting(&mut self, name: &str, kind: WorldKind) -> Result<WorldId, WorldError> {
         let id = self.create(name, kind)?;
-        if let Some(endpoint) = self.bootstrap.auto_connect_endpoint() {
-            self.auto(id, |world| world.connect(endpoint).map(|_| ()))?;
+        if let Some(server) = self.bootstrap.auto_connect_endpoint() {
+            self.auto(id, |world| world.join(&server).map(|_| ()))?;
         }
         Ok(id)
     }
@@ -319,13 +281,20 @@ impl Worlds {
     ) -> Result<(), WorldError> {
         let Some(world) = self.get_mut(id) else { return Ok(()) };
         call(world.world_mut())?;
-        world.world_mut().resource_mut::<crate::connection::NetworkStreamDriver>().set_by_auto_connect();
+        world.world_mut().resource_mut::<NetworkStreamDriver>().set_by_auto_connect();
         Ok(())
     }
 
     fn create(&mut self, name: &str, kind: WorldKind) -> Result<WorldId, WorldError> {
         let id = WorldId(self.next_id);
-        let world = NetWorld::new(&self.bootstrap, &self.network, id, name, kind, self.now)?;
+        let context = DriverContext {
+            network: &self.network,
+            world: id,
+            kind,
+            play_type: self.bootstrap.play_type,
+            has_server_world: self.server_world().is_some(),
+        };
+        let world = NetWorld::new(&self.bootstrap, &context, name, self.now)?;
         self.next_id += 1;
         self.worlds.push(world);
         Ok(id)
@@ -437,6 +406,17 @@ impl Worlds {
             world.run_frame(now, dt);
         }
         self.network.deliver();
+    }
+
+    /// Says in the log where the servers listen and how to join them.
+    pub(super) fn announce(&mut self) {
+        for world in self.worlds.iter_mut().filter(|world| world.kind.is_server()) {
+            let name = world.name.clone();
+            let mut facade = world.world_mut().resource_mut::<NetworkStreamDriver>();
+            if let Some(server) = facade.join_string() {
+                tracing::info!("`{name}` listens; join it from elsewhere with --connect {server}");
+            }
+        }
     }
 
     /// The exit that any world has asked for; an error goes before a success.

@@ -1,7 +1,6 @@
 //! Drivers, worlds and what connects them: C-08, C-10, C-12, C-18, C-21 to C-24, C-52, C-55, C-56, C-60, C-61, C-73, C-75, C-82 and O-13.
 
 use crate::common::*;
-use crate::quic_fleet::quic_store;
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use ghostline::connection::{
@@ -9,10 +8,10 @@ use ghostline::connection::{
 };
 use ghostline::prelude::*;
 use ghostline::transport::{
-    Driver, DriverEvent, DriverStore, InProcessNetwork, Pipeline, QuicDriver, QuicSettings, SimulatedNetwork,
-    SimulatedSocket, StoreError, TransportKind, UdpNetwork, UdpSocket, limits,
+    CertificateHash, DisconnectCause, Driver, DriverEvent, DriverStore, InProcessNetwork, Pipeline, QuicDriver,
+    QuicSettings, SimulatedNetwork, SimulatedSocket, StoreError, TransportKind, Trust, UdpNetwork, UdpSocket, limits,
 };
-use ghostline::world::{DriverConstructor, InProcessDrivers};
+use ghostline::world::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
 use ghostline_testkit::{Direction, FLEET_PORT, FRAME, LinkProfile};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -24,28 +23,47 @@ fn loopback(port: u16) -> SocketAddr {
 
 fn nothing(_app: &mut App) {}
 
+/// Worlds that reach each other and nobody else.
+fn bootstrap() -> ClientServerBootstrap {
+    ClientServerBootstrap::new(nothing).drivers(InProcessDrivers::default())
+}
+
+/// A QUIC driver on a host of a network in memory.
+fn quic(network: &SimulatedNetwork, ip: Ipv4Addr, settings: QuicSettings) -> QuicDriver<SimulatedSocket> {
+    QuicDriver::new(network.host(ip.into()), settings).unwrap()
+}
+
+fn seeded(seed: u64) -> QuicSettings {
+    QuicSettings { seed: Some(seed), ..QuicSettings::default() }
+}
+
+fn store(driver: impl Driver) -> DriverStore {
+    let mut store = DriverStore::new();
+    store.register(Box::new(driver)).unwrap();
+    store
+}
+
 /// Notes which drivers it was asked for.
 struct Noting(Arc<Mutex<Vec<&'static str>>>);
 
 impl DriverConstructor for Noting {
-    fn create_server_drivers(&self, network: &InProcessNetwork) -> DriverStore {
+    fn create_server_drivers(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
         self.0.lock().unwrap().push("server");
-        let mut store = InProcessDrivers::default().create_server_drivers(network);
-        store.register(Box::new(InProcessNetwork::new().driver())).unwrap();
-        store
+        let mut store = InProcessDrivers::default().create_server_drivers(context)?;
+        store.register(Box::new(InProcessNetwork::new().driver()))?;
+        Ok(store)
     }
 
-    fn create_client_driver(&self, network: &InProcessNetwork) -> DriverStore {
+    fn create_client_driver(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
         self.0.lock().unwrap().push("client");
-        InProcessDrivers::default().create_client_driver(network)
+        InProcessDrivers::default().create_client_driver(context)
     }
 }
 
 #[test]
 fn the_drivers_of_a_world_are_made_by_the_constructor_when_the_world_is_made() {
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let bootstrap = ClientServerBootstrap::new(nothing).drivers(Noting(Arc::clone(&asked)));
-    let mut worlds = Worlds::new(bootstrap);
+    let mut worlds = Worlds::new(bootstrap().drivers(Noting(Arc::clone(&asked))));
     assert!(asked.lock().unwrap().is_empty(), "not before");
     let server = worlds.create_server_world("server").unwrap();
     assert_eq!(*asked.lock().unwrap(), ["server"]);
@@ -66,7 +84,7 @@ fn the_drivers_of_a_world_are_made_by_the_constructor_when_the_world_is_made() {
 #[test]
 fn the_port_of_auto_connect_counts_when_a_world_is_made() {
     // What is set is part of the recipe for worlds: the worlds made before keep to theirs.
-    let silent = ClientServerBootstrap::new(nothing);
+    let silent = bootstrap();
     let mut worlds = silent.clone().build().unwrap();
     let _loud = silent.auto_connect(7979);
     for _ in 0..30 {
@@ -76,7 +94,7 @@ fn the_port_of_auto_connect_counts_when_a_world_is_made() {
         let overview = WorldOverview::of(world.world());
         assert!(!overview.is_listening() && overview.connections.is_empty(), "{overview}");
     }
-    let mut worlds = Worlds::new(ClientServerBootstrap::new(nothing).auto_connect(7979));
+    let mut worlds = Worlds::new(bootstrap().auto_connect(7979));
     let server = worlds.create_server_world("server").unwrap();
     assert!(WorldOverview::of(worlds.get(server).unwrap().world()).is_listening());
     let client = worlds.create_client_world("client").unwrap();
@@ -92,9 +110,9 @@ fn auto_connect_listens_on_any_address_and_connects_to_loopback_unless_told_othe
         let server = facade(worlds.server_world().unwrap().world());
         (server.unwrap(), facade(worlds.client_world().unwrap().world()).unwrap())
     };
-    let bootstrap = ClientServerBootstrap::new(nothing).auto_connect(7979);
-    assert_eq!(endpoints(bootstrap.clone()), ((Ipv4Addr::UNSPECIFIED, 7979).into(), loopback(7979)));
-    let changed = bootstrap
+    let plain = bootstrap().auto_connect(7979);
+    assert_eq!(endpoints(plain.clone()), ((Ipv4Addr::UNSPECIFIED, 7979).into(), loopback(7979)));
+    let changed = plain
         .default_listen_address(Ipv4Addr::LOCALHOST.into())
         .default_connect_address(Ipv4Addr::new(127, 0, 0, 5).into());
     assert_eq!(endpoints(changed), (loopback(7979), (Ipv4Addr::new(127, 0, 0, 5), 7979).into()));
@@ -102,7 +120,7 @@ fn auto_connect_listens_on_any_address_and_connects_to_loopback_unless_told_othe
 
 #[test]
 fn with_port_0_the_manual_way_works_and_without_it_the_error_names_auto_connect() {
-    let mut worlds = ClientServerBootstrap::new(nothing).auto_connect(0).build().unwrap();
+    let mut worlds = bootstrap().auto_connect(0).build().unwrap();
     for world in worlds.iter_mut() {
         let is_server = world.kind() == WorldKind::Server;
         let world = world.world_mut();
@@ -123,11 +141,9 @@ fn if_one_driver_can_not_listen_the_world_does_not() {
     let (first, second) = (InProcessNetwork::new(), InProcessNetwork::new());
     let mut occupant = second.driver();
     occupant.listen(loopback(FLEET_PORT)).unwrap();
-    let mut store = DriverStore::new();
-    for network in [&first, &second] {
-        store.register(Box::new(network.driver())).unwrap();
-    }
-    fleet.server().world_mut().reset_driver_store(store).unwrap();
+    let mut both = store(first.driver());
+    both.register(Box::new(second.driver())).unwrap();
+    fleet.server().world_mut().reset_driver_store(both).unwrap();
     let error = fleet.server().world_mut().listen(loopback(FLEET_PORT)).unwrap_err();
     assert!(matches!(error, ConnectionError::Driver { verb: "listen on", .. }), "{error}");
     assert!(error.to_string().contains("in use"), "{error}");
@@ -154,14 +170,12 @@ fn the_in_process_driver_turns_foreign_addresses_into_its_own_and_says_so() {
 fn three_kinds_of_drivers_serve_clients_at_once_and_more_than_the_bound_are_refused() {
     let mut fleet = Fleet::builder().plugin(Game).clients(3).build();
     let (in_process, simulated) = (InProcessNetwork::new(), SimulatedNetwork::new(3));
-    let quic = |seed| QuicSettings { seed: Some(seed), ..QuicSettings::default() };
-    let mut store = DriverStore::new();
-    store.register(Box::new(in_process.driver())).unwrap();
-    store.register(Box::new(QuicDriver::<UdpSocket>::new(UdpNetwork, quic(1)).unwrap())).unwrap();
-    let host = simulated.host(Ipv4Addr::LOCALHOST.into());
-    store.register(Box::new(QuicDriver::<SimulatedSocket>::new(host, quic(2)).unwrap())).unwrap();
+    let udp = |seed| QuicDriver::<UdpSocket>::new(UdpNetwork, seeded(seed)).unwrap();
+    let mut three = store(in_process.driver());
+    three.register(Box::new(udp(1))).unwrap();
+    three.register(Box::new(quic(&simulated, Ipv4Addr::LOCALHOST, seeded(2)))).unwrap();
     let server = fleet.server().world_mut();
-    server.reset_driver_store(store).unwrap();
+    server.reset_driver_store(three).unwrap();
     // Port 0: each driver has its own.
     server.listen(loopback(0)).unwrap();
     let listening = WorldOverview::of(server);
@@ -169,13 +183,9 @@ fn three_kinds_of_drivers_serve_clients_at_once_and_more_than_the_bound_are_refu
     let endpoints: Vec<SocketAddr> = listening.drivers.iter().filter_map(|driver| driver.local_endpoint).collect();
     assert!(endpoints.iter().all(|endpoint| endpoint.port() != 0), "{endpoints:?}");
 
-    let stores = {
-        let mut by_memory = DriverStore::new();
-        by_memory.register(Box::new(in_process.driver())).unwrap();
-        let mut by_udp = DriverStore::new();
-        by_udp.register(Box::new(QuicDriver::<UdpSocket>::new(UdpNetwork, quic(3)).unwrap())).unwrap();
-        [by_memory, by_udp, quic_store(&simulated, Ipv4Addr::new(127, 0, 0, 9).into(), quic(4))]
-    };
+    let by_memory = store(in_process.driver());
+    let by_quic = store(quic(&simulated, Ipv4Addr::new(127, 0, 0, 9), seeded(4)));
+    let stores = [by_memory, store(udp(3)), by_quic];
     for (client, store) in stores.into_iter().enumerate() {
         let world = fleet.client(client).world_mut();
         world.reset_driver_store(store).unwrap();
@@ -205,12 +215,78 @@ fn three_kinds_of_drivers_serve_clients_at_once_and_more_than_the_bound_are_refu
         assert_eq!(driver.id, connection.handle.driver);
     }
 
-    let mut store = DriverStore::new();
+    let mut full = DriverStore::new();
     for _ in 0..limits::MAX_DRIVERS {
-        store.register(Box::new(in_process.driver())).unwrap();
+        full.register(Box::new(in_process.driver())).unwrap();
     }
-    let one_more = store.register(Box::new(in_process.driver()));
+    let one_more = full.register(Box::new(in_process.driver()));
     assert_eq!(one_more, Err(StoreError::Full { limit: limits::MAX_DRIVERS }));
+}
+
+#[test]
+fn a_server_with_another_certificate_is_an_authentication_failure() {
+    let mut fleet = Fleet::builder().plugin(Game).clients(2).build();
+    let network = SimulatedNetwork::new(3);
+    let server = quic(&network, Ipv4Addr::LOCALHOST, seeded(1));
+    fleet.server().world_mut().reset_driver_store(store(server)).unwrap();
+    for client in 0..2 {
+        let wrong = Trust::Pinned(vec![CertificateHash::from_bytes([7; 32])]);
+        let trust = if client == 0 { wrong } else { Trust::default() };
+        let settings = QuicSettings { trust, ..seeded(2 + client as u64) };
+        let driver = quic(&network, Ipv4Addr::new(127, 0, 0, 2 + client as u8), settings);
+        fleet.client(client).world_mut().reset_driver_store(store(driver)).unwrap();
+    }
+    fleet.server().world_mut().listen(loopback(FLEET_PORT)).unwrap();
+    for client in 0..2 {
+        let world = fleet.client(client).world_mut();
+        let entity = world.spawn(ConnectionState::default()).id();
+        world.connect_with(entity, loopback(FLEET_PORT)).unwrap();
+    }
+    fleet.ticks(40);
+    let state = |fleet: &mut Fleet, client: usize| {
+        let world = fleet.client(client).world_mut();
+        world.query::<&ConnectionState>().single(world).unwrap().clone()
+    };
+    let refused = state(&mut fleet, 0);
+    assert_eq!(refused.reason, Some(DisconnectReason::AuthenticationFailure));
+    assert!(refused.text.contains("ask the server for its present join string"), "{refused:?}");
+    assert_eq!(state(&mut fleet, 1).state, ConnectionStatus::Connected);
+    assert_eq!(fleet.server().connections().len(), 1, "of the other one the server heard nothing");
+}
+
+#[test]
+fn a_stranger_that_only_connects_is_dropped_after_five_seconds_and_told_so() {
+    let mut fleet = Fleet::builder().plugin(Game).clients(0).build();
+    fleet.logs().expect("Handshake was not finished within 5s");
+    let network = SimulatedNetwork::new(3);
+    fleet.server().world_mut().reset_driver_store(store(quic(&network, Ipv4Addr::LOCALHOST, seeded(1)))).unwrap();
+    fleet.server().world_mut().listen(loopback(FLEET_PORT)).unwrap();
+    let mut stranger = quic(&network, Ipv4Addr::new(127, 0, 0, 2), seeded(2));
+    let connection = stranger.connect(loopback(FLEET_PORT), Duration::ZERO).unwrap();
+    let (mut accepted, mut ended) = (None, None);
+    let mut events = Vec::new();
+    for frame in 1..400 {
+        let now = FRAME * frame;
+        stranger.poll(now, &mut events);
+        stranger.flush(now);
+        fleet.tick_server(FRAME);
+        for event in fleet.server().events() {
+            match event.state {
+                ConnectionStatus::Handshake => accepted = Some(now),
+                state => {
+                    assert_eq!((state, event.network_id), (ConnectionStatus::Disconnected, NetworkId::NONE));
+                    ended = event.disconnect_reason.map(|reason| (reason, now));
+                }
+            }
+        }
+    }
+    let (reason, at) = ended.unwrap();
+    assert_eq!(reason, DisconnectReason::HandshakeTimeout);
+    let waited = (at - accepted.unwrap()).as_secs_f64();
+    assert!((4.9..=5.1).contains(&waited), "{waited} s");
+    let close = DisconnectReason::HandshakeTimeout.to_close("Handshake was not finished within 5s");
+    let cause = DisconnectCause::ClosedByRemote(close);
+    assert_eq!(events.last(), Some(&DriverEvent::Disconnected { connection, cause }));
 }
 
 #[test]
@@ -218,14 +294,11 @@ fn ten_kilobytes_arrive_over_the_fragmented_pipeline_of_every_driver() {
     let message: Vec<u8> = (0..10 * 1024).map(|byte| (byte % 251) as u8).collect();
     let in_process = InProcessNetwork::new();
     let simulated = SimulatedNetwork::new(5);
-    let quic = |seed| QuicSettings { seed: Some(seed), ..QuicSettings::default() };
-    let hosts = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)].map(|ip| simulated.host(ip.into()));
-    let [server_host, client_host] = hosts;
     let pairs: [[Box<dyn Driver>; 2]; 2] = [
         [Box::new(in_process.driver()), Box::new(in_process.driver())],
         [
-            Box::new(QuicDriver::<SimulatedSocket>::new(server_host, quic(1)).unwrap()),
-            Box::new(QuicDriver::<SimulatedSocket>::new(client_host, quic(2)).unwrap()),
+            Box::new(quic(&simulated, Ipv4Addr::LOCALHOST, seeded(1))),
+            Box::new(quic(&simulated, Ipv4Addr::new(127, 0, 0, 2), seeded(2))),
         ],
     ];
     for [mut server, mut client] in pairs {
@@ -261,9 +334,8 @@ fn ten_kilobytes_arrive_over_the_fragmented_pipeline_of_every_driver() {
 
 #[test]
 fn the_round_trip_is_measured() {
-    for order in ORDERS {
-        let link = LinkProfile::rtt(200);
-        let mut fleet = Fleet::builder().plugin(Game).order(order).link(link).build();
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).link(LinkProfile::rtt(200)).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         fleet.ticks(180);
@@ -273,7 +345,7 @@ fn the_round_trip_is_measured() {
             let rtt = &side.world().get::<NetworkSnapshotAck>(connection).unwrap().rtt;
             let estimate = rtt.estimated_ms().unwrap();
             // A message waits up to a frame for the one that reads it, and its answer again.
-            assert!((200.0 - 15.0..=200.0 + 2.0 * 16.7 + 1.0).contains(&estimate), "{order:?}: {estimate} ms");
+            assert!((200.0 - 15.0..=200.0 + 2.0 * 16.7 + 1.0).contains(&estimate), "{shape:?}: {estimate} ms");
             assert!(rtt.deviation_ms() < 17.0, "{}", rtt.deviation_ms());
         }
     }
@@ -305,9 +377,13 @@ fn over_the_in_process_link_the_round_trip_is_a_tick_and_prediction_is_one_ahead
 fn a_simulated_network_can_be_put_under_a_link_and_taken_away() {
     let mut fleet = Fleet::builder().plugin(Game).link(LinkProfile::in_process()).build();
     fleet.connect_all();
-    let kind = |fleet: &mut Fleet| WorldOverview::of(fleet.client(0).world()).drivers[0].kind;
+    let driver = |fleet: &mut Fleet| WorldOverview::of(fleet.client(0).world()).drivers[0];
+    let kind = |fleet: &mut Fleet| driver(fleet).kind;
     assert_eq!(kind(&mut fleet), TransportKind::InProcess);
-    fleet.link(0).set(LinkProfile::rtt(100).with_loss_percent(10.0));
+    let profile = LinkProfile::rtt(100).with_loss_percent(10.0);
+    fleet.link(0).set(profile);
+    assert_eq!(driver(&mut fleet).simulator, Some(profile));
+    assert!(driver(&mut fleet).to_string().ends_with(", over a simulated network"));
     fleet.go_in_game_all();
     fleet.ticks(120);
     assert_eq!(kind(&mut fleet), TransportKind::Socket, "with a simulator below it, it counts as a socket");
@@ -352,7 +428,7 @@ fn a_pause_is_reported_once_by_each_connected_world_and_can_be_silenced() {
 
 #[test]
 fn the_overview_shows_every_world_with_what_it_listens_on_and_whom_it_is_connected_to() {
-    let mut worlds = ClientServerBootstrap::new(nothing).auto_connect(7979).thin_clients(1).build().unwrap();
+    let mut worlds = bootstrap().auto_connect(7979).thin_clients(1).build().unwrap();
     worlds.create_local_world("menu").unwrap();
     let overview = worlds.overview();
     let kinds: Vec<WorldKind> = overview.worlds.iter().map(|(_, world)| world.kind).collect();

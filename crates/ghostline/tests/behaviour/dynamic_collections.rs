@@ -10,7 +10,7 @@ use ghostline::prelude::*;
 use ghostline::rpc::{RegisterRpcError, RpcCollection};
 use ghostline::wire::ProtocolVersion;
 use ghostline::world::kind_of;
-use ghostline_testkit::{Direction, MessageKind, WorldOrder};
+use ghostline_testkit::{Direction, MessageKind};
 
 #[derive(Component, RpcCommand, Clone, Copy, PartialEq, Debug)]
 struct Shared {
@@ -74,8 +74,8 @@ fn both_dynamic(app: &mut App) {
     game(app, true, true);
 }
 
-fn fleet(order: WorldOrder, clients: usize) -> Fleet {
-    Fleet::builder().plugin(both_dynamic).clients(clients).order(order).build()
+fn fleet(shape: Shape, clients: usize) -> Fleet {
+    shape.fleet().plugin(both_dynamic).clients(clients).build()
 }
 
 fn request<T: Component>(world: &mut World, rpc: T) {
@@ -97,8 +97,8 @@ fn take(world: &mut World) -> Vec<u32> {
 
 #[test]
 fn what_one_side_alone_has_is_no_obstacle_until_it_is_used() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, 2);
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, 2);
         fleet.logs().expect("an RPC packet was refused, the connection is closed: RPC [0-9a-f]{16} is unknown here");
         fleet.connect_all();
         let version = |world: &World| world.resource::<NetworkProtocolVersion>().version;
@@ -122,7 +122,7 @@ fn what_one_side_alone_has_is_no_obstacle_until_it_is_used() {
         fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
         request(fleet.client(0).world_mut(), OnlyClients);
         fleet.ticks(4);
-        assert_eq!(fleet.server().connections().len(), 1, "{order:?}");
+        assert_eq!(fleet.server().connections().len(), 1, "{shape:?}");
         let reason = fleet.client(0).world().get::<ConnectionState>(entity).unwrap().reason;
         assert_eq!(reason, Some(DisconnectReason::InvalidRpc));
         request(fleet.server().world_mut(), OnlyServer);
@@ -131,14 +131,14 @@ fn what_one_side_alone_has_is_no_obstacle_until_it_is_used() {
             fleet.tick();
             reasons.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
         }
-        assert_eq!(reasons, [DisconnectReason::InvalidRpc], "{order:?}");
+        assert_eq!(reasons, [DisconnectReason::InvalidRpc], "{shape:?}");
     }
 }
 
 #[test]
 fn commands_reach_their_own_type_whatever_their_number_is_on_the_other_side() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, 1);
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, 1);
         fleet.connect_all();
         fleet.go_in_game_all();
         let (on_server, on_client) = (fleet.server().connections()[0], fleet.client(0).connections()[0]);
@@ -151,15 +151,15 @@ fn commands_reach_their_own_type_whatever_their_number_is_on_the_other_side() {
         fleet.ticks(30);
         let world = fleet.server().world();
         let drive = world.get::<CommandBuffer<Drive>>(commanded).unwrap();
-        assert!(drive.len() > 10 && drive.iter().all(|(_, command)| command.speed == 7), "{order:?}");
-        assert!(world.get::<CommandBuffer<Dig>>(commanded).unwrap().is_empty(), "{order:?}");
+        assert!(drive.len() > 10 && drive.iter().all(|(_, command)| command.speed == 7), "{shape:?}");
+        assert!(world.get::<CommandBuffer<Dig>>(commanded).unwrap().is_empty(), "{shape:?}");
         assert_eq!(world.resource::<ghostline::stats::NetworkStats>().invalid_messages, 0);
     }
 }
 
 #[test]
 fn an_approval_rpc_named_by_its_hash_comes_before_the_approval() {
-    let mut fleet = fleet(ORDERS[0], 1);
+    let mut fleet = fleet(SHAPES[0], 1);
     for server in [true, false] {
         let world = if server { fleet.server() } else { fleet.client(0) };
         world.world_mut().require_connection_approval(true).unwrap();
@@ -181,9 +181,9 @@ fn an_approval_rpc_named_by_its_hash_comes_before_the_approval() {
 #[test]
 fn the_setting_belongs_on_both_sides() {
     for (server, client) in [(true, false), (false, true)] {
-        for order in ORDERS {
+        for shape in SHAPES {
             let plugin = move |app: &mut App| game(app, server, client);
-            let mut fleet = Fleet::builder().plugin(plugin).order(order).build();
+            let mut fleet = shape.fleet().plugin(plugin).build();
             fleet.logs().expect(&format!("`dynamic_assembly_list` differs: local {server}, remote {client}"));
             fleet.logs().expect(&format!("`dynamic_assembly_list` differs: local {client}, remote {server}"));
             for side in [true, false] {
@@ -196,7 +196,7 @@ fn the_setting_belongs_on_both_sides() {
             // Named as the other side doesn't name it, and queued before that is known.
             request(fleet.client(0).world_mut(), Ticket);
             let mut on_server = Vec::new();
-            for _ in 0..8 {
+            for _ in 0..12 {
                 fleet.tick();
                 on_server.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
             }
@@ -238,7 +238,7 @@ fn a_name_costs_six_bytes_more_than_a_number() {
 
 #[test]
 fn the_setting_is_part_of_the_protocol_and_frozen_with_it() {
-    let mut fleet = fleet(ORDERS[0], 1);
+    let mut fleet = fleet(SHAPES[0], 1);
     let world = fleet.server().world_mut();
     assert!(world.resource::<NetworkProtocolVersion>().version.has_dynamic_collections());
     let mut collection = world.resource_mut::<RpcCollection>();
@@ -250,7 +250,7 @@ fn the_setting_is_part_of_the_protocol_and_frozen_with_it() {
 
 #[test]
 fn a_peer_with_the_same_rpcs_and_another_game_version_is_still_refused() {
-    let mut fleet = fleet(ORDERS[0], 1);
+    let mut fleet = fleet(SHAPES[0], 1);
     fleet.logs().expect("the game version differs");
     fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>().version.game = 9000;
     fleet.listen();

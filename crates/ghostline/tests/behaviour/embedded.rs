@@ -7,7 +7,7 @@ use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use bevy_time::{Real, Time, TimeUpdateStrategy};
 use ghostline::prelude::*;
-use ghostline::world::EmbeddedWorlds;
+use ghostline::world::{EmbeddedWorlds, InProcessDrivers};
 
 use crate::common::{Game, Position, Walker, count};
 
@@ -15,7 +15,8 @@ fn app() -> App {
     let mut app = App::new();
     app.insert_resource(TimeUpdateStrategy::ManualDuration(Duration::from_nanos(16_666_667)));
     app.add_plugins(|app: &mut App| {
-        app.add_plugins(ClientServerBootstrap::new(whole_game).auto_connect(7979).embedded());
+        let bootstrap = ClientServerBootstrap::new(whole_game).drivers(InProcessDrivers::default());
+        app.add_plugins(bootstrap.auto_connect(7979).embedded());
     });
     app.finish();
     app.cleanup();

@@ -10,7 +10,7 @@ use ghostline::connection::{
 use ghostline::prelude::*;
 use ghostline::snapshot::newest_rows;
 use ghostline::stats::NetworkStats;
-use ghostline_testkit::{Direction, LinkProfile, MessageKind, WorldOrder};
+use ghostline_testkit::{Direction, LinkProfile, MessageKind};
 
 #[derive(Component, RpcCommand, Clone, Copy)]
 struct Hello;
@@ -48,8 +48,8 @@ fn stats(world: &World) -> NetworkStats {
 }
 
 /// A connected fleet that is not in the game, with a player's ghost and five crates at rest.
-fn fleet(order: WorldOrder, link: LinkProfile) -> Fleet {
-    let mut fleet = Fleet::builder().plugin(game).order(order).link(link).build();
+fn fleet(shape: Shape, link: LinkProfile) -> Fleet {
+    let mut fleet = shape.fleet().plugin(game).link(link).build();
     fleet.connect_all();
     let server = fleet.server().world_mut();
     server.spawn_ghost::<Player>(GhostOwner(NetworkId(1)));
@@ -89,8 +89,8 @@ fn ghosts_on_client(fleet: &mut Fleet) -> usize {
 
 #[test]
 fn before_the_game_nothing_flows_but_rpcs() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, LinkProfile::perfect());
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, LinkProfile::perfect());
         fleet.link(0).record();
         assert_rpcs_flow(&mut fleet, 30, "before the game");
         let kinds: Vec<u8> = fleet.link(0).recorded().iter().map(|message| message.bytes[0]).collect();
@@ -106,15 +106,15 @@ fn before_the_game_nothing_flows_but_rpcs() {
             let is_one = |message: &&ghostline_testkit::Recorded| {
                 message.direction == direction && message.bytes[0] == kind.byte()
             };
-            assert!(recorded.iter().filter(is_one).count() > 8, "{order:?}: {kind:?}");
+            assert!(recorded.iter().filter(is_one).count() > 8, "{shape:?}: {kind:?}");
         }
     }
 }
 
 #[test]
 fn a_client_that_is_not_in_the_game_drops_snapshots_in_silence() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, LinkProfile::perfect());
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, LinkProfile::perfect());
         set_in_game(&mut fleet, true, true);
         fleet.ticks(30);
         assert!(stats(fleet.server().world()).sent_snapshot_packets > 20);
@@ -124,14 +124,14 @@ fn a_client_that_is_not_in_the_game_drops_snapshots_in_silence() {
         assert_rpcs_flow(&mut fleet, 6, "only the server is in the game");
         set_in_game(&mut fleet, false, true);
         fleet.ticks(16);
-        assert_eq!(ghosts_on_client(&mut fleet), 6, "{order:?}: what was missed comes anew");
+        assert_eq!(ghosts_on_client(&mut fleet), 6, "{shape:?}: what was missed comes anew");
     }
 }
 
 #[test]
 fn a_server_that_is_not_in_the_game_with_a_client_drops_its_commands_in_silence() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, LinkProfile::perfect());
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, LinkProfile::perfect());
         fleet.go_in_game_all();
         fleet.ticks(30);
         set_in_game(&mut fleet, true, false);
@@ -144,7 +144,7 @@ fn a_server_that_is_not_in_the_game_with_a_client_drops_its_commands_in_silence(
         assert_eq!(
             (after.stored_commands, after.invalid_messages, after.sent_snapshot_packets),
             (before.stored_commands, 0, before.sent_snapshot_packets),
-            "{order:?}"
+            "{shape:?}"
         );
         assert_eq!(ghosts_on_client(&mut fleet), 6, "a client keeps what it has until it leaves itself");
         assert_rpcs_flow(&mut fleet, 6, "only the client is in the game");
@@ -153,15 +153,15 @@ fn a_server_that_is_not_in_the_game_with_a_client_drops_its_commands_in_silence(
 
 /// Toggles both sides at different ticks, again and again: `lag` ticks lie between the client's change and the server's, who is
 /// first if `lag` is negative.
-fn toggle(order: WorldOrder, link: LinkProfile, lag: i32) {
-    let mut fleet = fleet(order, link);
+fn toggle(shape: Shape, link: LinkProfile, lag: i32) {
+    let mut fleet = fleet(shape, link);
     let lossy = link != LinkProfile::perfect();
     fleet.go_in_game_all();
     fleet.ticks(if lossy { 60 } else { 20 });
     let (id, connection) = (fleet.client(0).network_id(), fleet.client(0).connections());
     let mut events = 0;
     for round in 0..3 {
-        let context = format!("{order:?}, {link:?}, lag {lag}, round {round}");
+        let context = format!("{shape:?}, {link:?}, lag {lag}, round {round}");
         for in_game in [false, true] {
             for side in 0..2 {
                 let on_server = (side == 0) == (lag < 0);
@@ -203,9 +203,9 @@ fn toggle(order: WorldOrder, link: LinkProfile, lag: i32) {
 
 #[test]
 fn the_game_can_be_left_and_entered_again_at_different_ticks_on_each_side() {
-    for order in ORDERS {
+    for shape in SHAPES {
         for lag in [-7, -1, 0, 1, 2, 5] {
-            toggle(order, LinkProfile::perfect(), lag);
+            toggle(shape, LinkProfile::perfect(), lag);
         }
     }
 }
@@ -213,15 +213,15 @@ fn the_game_can_be_left_and_entered_again_at_different_ticks_on_each_side() {
 #[test]
 fn the_game_can_be_left_and_entered_again_under_loss() {
     let link = LinkProfile::rtt(60).with_loss_percent(20.0);
-    for (order, lag) in [(ORDERS[0], 0), (ORDERS[1], 3), (ORDERS[0], -4)] {
-        toggle(order, link, lag);
+    for (shape, lag) in SHAPES.into_iter().zip([0, 3, -4, 2]) {
+        toggle(shape, link, lag);
     }
 }
 
 #[test]
 fn a_client_that_leaves_the_game_has_no_ghosts_in_the_next_frame_and_gets_whole_rows_when_it_returns() {
-    for order in ORDERS {
-        let mut fleet = fleet(order, LinkProfile::perfect());
+    for shape in SHAPES {
+        let mut fleet = fleet(shape, LinkProfile::perfect());
         fleet.go_in_game_all();
         fleet.ticks(30);
         assert_eq!(ghosts_on_client(&mut fleet), 6);
@@ -239,7 +239,7 @@ fn a_client_that_leaves_the_game_has_no_ghosts_in_the_next_frame_and_gets_whole_
         fleet.go_in_game_all();
         fleet.ticks(20);
         assert_eq!(ghosts_on_client(&mut fleet), 6);
-        assert!(stats(fleet.server().world()).absolute_rows >= settled + 6, "{order:?}: every ghost comes whole");
+        assert!(stats(fleet.server().world()).absolute_rows >= settled + 6, "{shape:?}: every ghost comes whole");
     }
 }
 
@@ -264,8 +264,8 @@ fn the_command_target_is_the_games_alone() {
             },
         );
     };
-    for order in ORDERS {
-        let mut fleet = Fleet::builder().plugin(plugin).order(order).build();
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(plugin).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         let (on_server, on_client) = (fleet.server().connections()[0], fleet.client(0).connections()[0]);
@@ -286,7 +286,7 @@ fn the_command_target_is_the_games_alone() {
         let filled = |fleet: &mut Fleet, target| {
             fleet.server().world().get::<CommandBuffer<Drive>>(target).is_some_and(|buffer| !buffer.is_empty())
         };
-        assert!(filled(&mut fleet, commanded), "{order:?}");
+        assert!(filled(&mut fleet, commanded), "{shape:?}");
         // Gone, without a buffer, or gone on the client: skipped, and nobody complains.
         fleet.server().world_mut().despawn(commanded);
         fleet.tick();
@@ -298,7 +298,7 @@ fn the_command_target_is_the_games_alone() {
         assert_eq!(stored(&mut fleet), before);
         let commanded = target(fleet.server().world_mut(), on_server, true);
         fleet.ticks(10);
-        assert!(filled(&mut fleet, commanded), "{order:?}: pointed at another, they arrive again");
+        assert!(filled(&mut fleet, commanded), "{shape:?}: pointed at another, they arrive again");
         fleet.client(0).world_mut().despawn(own);
         fleet.ticks(8);
         let before = stored(&mut fleet);
@@ -306,7 +306,7 @@ fn the_command_target_is_the_games_alone() {
         assert_eq!(stored(&mut fleet), before);
         target(fleet.client(0).world_mut(), on_client, true);
         fleet.ticks(10);
-        assert!(stored(&mut fleet) > before, "{order:?}");
+        assert!(stored(&mut fleet) > before, "{shape:?}");
         assert_eq!(stats(fleet.server().world()).invalid_messages, 0);
         assert_eq!(fleet.server().world().get::<CommandTarget>(on_server).unwrap().entity, Some(commanded));
     }
@@ -354,8 +354,8 @@ fn received_snapshots_and_commands_lie_in_their_buffers_until_their_turn() {
             },
         );
     };
-    for order in ORDERS {
-        let mut fleet = Fleet::builder().plugin(plugin).order(order).build();
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(plugin).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());

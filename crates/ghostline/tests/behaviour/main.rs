@@ -1,5 +1,6 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
+mod agreement;
 mod approval;
 mod commands;
 mod common;
@@ -18,14 +19,17 @@ mod parts;
 mod prediction;
 mod presses;
 mod protocol;
-mod quic_fleet;
 mod race;
 mod readme;
 mod reasons;
+mod remote;
 mod rpc;
 mod rpc_limits;
+mod scopes;
 mod session;
+mod smoothing;
 mod snapshots;
+mod sockets;
 mod tidy;
 mod time;
 mod worlds;

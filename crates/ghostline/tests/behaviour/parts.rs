@@ -97,7 +97,7 @@ fn misuse_of_listen_and_connect_is_an_error_and_changes_nothing() {
     let mut fleet = Fleet::builder().plugin(Game).build();
     let endpoint = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let client = fleet.client(0).world_mut();
-    assert_eq!(client.connect(endpoint(0)), Err(ConnectionError::InvalidEndpoint(endpoint(0))));
+    assert_eq!(client.connect(endpoint(0)), Err(ConnectionError::InvalidEndpoint(Box::new(endpoint(0).into()))));
     let nobody = client.spawn_empty().id();
     client.despawn(nobody);
     assert_eq!(client.connect_with(nobody, endpoint(1)), Err(ConnectionError::NoEntity(nobody)));
@@ -223,9 +223,14 @@ fn readers_before_the_receive_step_see_the_events_of_the_tick_before() {
 
 fn nothing(_app: &mut App) {}
 
+/// A program whose worlds reach only each other.
+fn alone() -> ClientServerBootstrap {
+    ClientServerBootstrap::new(nothing).drivers(ghostline::world::InProcessDrivers::default())
+}
+
 #[test]
 fn auto_connect_is_made_once_and_says_so_when_it_is_repeated_by_hand() {
-    let mut worlds = ClientServerBootstrap::new(nothing).auto_connect(7979).build().unwrap();
+    let mut worlds = alone().auto_connect(7979).build().unwrap();
     let frame = std::time::Duration::from_nanos(16_666_667);
     for _ in 0..60 {
         worlds.run_frame(frame);
@@ -245,9 +250,9 @@ fn auto_connect_is_made_once_and_says_so_when_it_is_repeated_by_hand() {
 fn nothing_listens_or_connects_without_a_port_or_to_any_address() {
     let any = std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     for (bootstrap, listens) in [
-        (ClientServerBootstrap::new(nothing), false),
-        (ClientServerBootstrap::new(nothing).auto_connect(0), false),
-        (ClientServerBootstrap::new(nothing).auto_connect(7979).default_connect_address(any), true),
+        (alone(), false),
+        (alone().auto_connect(0), false),
+        (alone().auto_connect(7979).default_connect_address(any), true),
     ] {
         let mut worlds = bootstrap.build().unwrap();
         for world in worlds.iter_mut() {
@@ -263,7 +268,7 @@ fn nothing_listens_or_connects_without_a_port_or_to_any_address() {
 fn an_override_from_outside_is_used_by_clients_with_auto_connect_and_a_port() {
     let outside = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let target = |play_type, auto: u16, from_outside: u16| {
-        let bootstrap = ClientServerBootstrap::new(nothing).play_type(play_type).auto_connect(auto);
+        let bootstrap = alone().play_type(play_type).auto_connect(auto);
         let worlds = bootstrap.connect_override(outside(from_outside)).build().unwrap();
         let client = worlds.client_world().unwrap();
         client.world().resource::<NetworkStreamDriver>().last_endpoint().map(|endpoint| endpoint.port())

@@ -4,7 +4,7 @@ use crate::common::*;
 use bevy_app::{App, AppExit, Plugin, Startup, Update};
 use bevy_ecs::prelude::*;
 use ghostline::prelude::*;
-use ghostline::world::{WorldId, describe_frame};
+use ghostline::world::{InProcessDrivers, WorldId, describe_frame};
 use ghostline_testkit::{FRAME, LinkProfile};
 
 /// Which systems ran, how often.
@@ -210,6 +210,7 @@ fn two_lines_of_set_up_connect_a_client_with_its_server() {
     let mut worlds = ClientServerBootstrap::new(|app: &mut App| {
         app.add_plugins(Game).go_in_game_when_connected();
     })
+    .drivers(InProcessDrivers::default())
     .auto_connect(7979)
     .thin_clients(2)
     .build()

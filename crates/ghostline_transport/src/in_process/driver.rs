@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 use super::connection::{Connection, State};
 use super::network::SharedHub;
 use super::queue::{Address, Body, Destination, Direction, Parcel};
+use crate::address::{ServerAddress, ServerHost};
 use crate::close::{CloseReason, DisconnectCause};
 use crate::driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
-use crate::error::{ConnectError, ListenError, SendError};
+use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
 use crate::limits;
 use crate::settings::DriverSettings;
+use crate::simulator::LinkProfile;
 use crate::slots::Slots;
 
 /// Counters of one in-process driver since it was made.
@@ -280,6 +282,19 @@ impl Driver for InProcessDriver {
         Ok(connection)
     }
 
+    fn join(&mut self, server: &ServerAddress, now: Duration) -> Result<DriverConnection, ConnectError> {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        match &server.host {
+            ServerHost::Address(address) => self.connect(*address, now),
+            ServerHost::Name { name, .. } => {
+                if !name.eq_ignore_ascii_case("localhost") {
+                    tracing::warn!("an in-process driver can't connect to {name}; it connects to {loopback}");
+                }
+                self.connect(loopback, now)
+            }
+        }
+    }
+
     fn send(&mut self, connection: DriverConnection, pipeline: Pipeline, bytes: &[u8]) -> Result<(), SendError> {
         let limit = self.limit_of(pipeline);
         let entry = self.connections.get_mut(connection);
@@ -340,6 +355,17 @@ impl Driver for InProcessDriver {
             hub.pool.give(buffer);
         }
         hub.pool.count(&mut self.grown, &mut self.discarded);
+    }
+
+    fn link_profile(&self) -> Option<LinkProfile> {
+        self.hub.lock().profile(self.number)
+    }
+
+    /// Concerns the connections that this driver makes; those that it accepts run on their clients' links.
+    fn set_link_profile(&mut self, profile: LinkProfile) -> Result<(), SimulatorError> {
+        profile.validate()?;
+        self.hub.lock().set_profile(self.number, profile);
+        Ok(())
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {

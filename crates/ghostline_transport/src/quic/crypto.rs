@@ -26,7 +26,7 @@ fn hasher() -> Option<&'static dyn Hash> {
 }
 
 /// SHA-256 over all pieces together.
-pub(super) fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(pieces: &[&[u8]]) -> [u8; 32] {
     let mut digest = [0; 32];
     if let Some(hasher) = hasher() {
         let mut context = hasher.start();

@@ -11,20 +11,25 @@ use quinn_proto::Endpoint;
 
 use super::clock::Clock;
 use super::config::{self, ClientConfigs};
+use super::connecting::Pending;
 use super::crypto::{secret, sha256};
 use super::identity::{Identity, IdentityError};
-use super::join::JoinString;
 use super::port::{Core, Location, Port};
+use super::resolve::Resolver;
 use super::settings::{QuicDriverError, QuicSettings};
 use super::socket::DatagramSocket;
 use super::stats::QuicStats;
-use super::trust::{CertificateHash, Trust};
+use super::trust::Trust;
+use crate::address::ServerAddress;
+use crate::certificate_hash::CertificateHash;
 use crate::close::CloseReason;
 use crate::driver::{
     Capabilities, ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind,
 };
-use crate::error::{ConnectError, ListenError, SendError};
+use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
 use crate::limits;
+use crate::settings::DriverSettings;
+use crate::simulator::LinkProfile;
 use crate::slots::Slots;
 
 /// A driver whose connections are encrypted by QUIC and carried by datagrams, over UDP or a simulated network.
@@ -36,14 +41,31 @@ use crate::slots::Slots;
 /// Connections that come from another address than before are followed, so a client may change networks.
 pub struct QuicDriver<S: DatagramSocket> {
     network: S::Network,
-    ports: [Option<Box<Port<S>>>; limits::MAX_SOCKETS],
-    core: Core,
-    identity: Identity,
-    server: Arc<quinn_proto::ServerConfig>,
-    trust: Trust,
+    pub(super) ports: [Option<Box<Port<S>>>; limits::MAX_SOCKETS],
+    pub(super) core: Core,
+    /// Made when it first listens, unless it was given one.
+    server: Option<Server>,
+    pub(super) trust: Trust,
+    pub(super) resolver: Arc<dyn Resolver>,
+    /// Attempts to connect for which no try is under way.
+    pub(super) pending: Vec<Pending>,
     secret: [u8; 32],
     /// Sockets bound so far.
     bound: u64,
+}
+
+/// What a driver is to its clients.
+struct Server {
+    identity: Identity,
+    config: Arc<quinn_proto::ServerConfig>,
+}
+
+impl Server {
+    fn new(identity: Identity, settings: &DriverSettings, clock: &Clock) -> Result<Self, IdentityError> {
+        let config = config::server(&identity, settings, clock.shared());
+        let config = config.map_err(|error| IdentityError::Unusable { text: error.to_string() })?;
+        Ok(Self { identity, config: Arc::new(config) })
+    }
 }
 
 impl<S: DatagramSocket> fmt::Debug for QuicDriver<S> {
@@ -67,18 +89,14 @@ impl<S: DatagramSocket> QuicDriver<S> {
             Some(seed) => sha256(&[b"seed", &seed.to_le_bytes()]),
             None => secret().ok_or(QuicDriverError::NoRandomness)?,
         };
-        let identity = match settings.identity {
-            Some(identity) => identity,
-            None => Identity::self_signed()?,
-        };
         let clock = Clock::new();
-        let server = config::server(&identity, &settings.driver, clock.shared())
-            .map_err(|error| IdentityError::Unusable { text: error.to_string() })?;
+        let server = settings.identity.map(|identity| Server::new(identity, &settings.driver, &clock)).transpose()?;
         let core = Core {
             clients: ClientConfigs::new(&settings.driver, secret),
             settings: settings.driver,
             clock,
             connections: Slots::new(settings.max_connections),
+            unanswered: Vec::new(),
             stats: QuicStats::default(),
             spare: Vec::new(),
             packet: Vec::new(),
@@ -88,61 +106,26 @@ impl<S: DatagramSocket> QuicDriver<S> {
             network,
             ports: [const { None }; limits::MAX_SOCKETS],
             core,
-            identity,
-            server: Arc::new(server),
+            server,
             trust: settings.trust,
+            resolver: settings.resolver,
+            pending: Vec::new(),
             secret,
             bound: 0,
         })
     }
 
-    /// What clients recognise this driver by when it listens.
-    pub fn certificate_hash(&self) -> CertificateHash {
-        self.identity.hash()
+    /// Who this driver is when it listens, for a game that wants to stay the same after a restart; `None` before it
+    /// has listened, unless it was given an identity.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.server.as_ref().map(|server| &server.identity)
     }
 
-    /// Who this driver is when it listens, for a game that wants to stay the same after a restart.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// All that a client needs to join, with the address that this driver listens on; `None` if it does not listen.
-    /// If that is a wildcard, the game knows better by which address it can be reached.
-    pub fn join_string(&self) -> Option<JoinString> {
+    /// All that a client needs to join, which prints as the join string; `None` if it does not listen. If the address
+    /// is a wildcard, the game knows better by which address it can be reached.
+    pub fn join_string(&self) -> Option<ServerAddress> {
         let address = self.listener()?.socket.local_address();
-        Some(JoinString { address, hash: Some(self.certificate_hash()) })
-    }
-
-    /// Like [`Driver::connect`], to a server that was named by a join string. Its hash, if it has one, must match,
-    /// whatever [`Trust`] says.
-    ///
-    /// # Errors
-    /// [`ConnectError`]; then there is no event.
-    pub fn join(&mut self, join: JoinString, now: Duration) -> Result<DriverConnection, ConnectError> {
-        let JoinString { address, hash } = join;
-        // One kind of socket for each family, also for addresses of one written as the other.
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if address.port() == 0 || address.ip().is_unspecified() {
-            return Err(ConnectError::InvalidAddress { address });
-        }
-        let expectation = self.trust.expectation(address, hash).ok_or(ConnectError::NotTrusted { address })?;
-        let limit = self.core.connections.limit();
-        if self.core.connections.len() >= limit {
-            return Err(ConnectError::TooManyConnections { limit });
-        }
-        let now = self.core.clock.advance(now);
-        let port = self.client_port(address)?;
-        let Some(Some(entry)) = self.ports.get_mut(port) else {
-            return Err(ConnectError::TooManySockets { limit: limits::MAX_SOCKETS });
-        };
-        let link = entry.connect(address, now, expectation, &self.core);
-        let link = link.ok_or(ConnectError::InvalidAddress { address })?;
-        let connection = self.core.connections.insert(Location { port, link });
-        let connection = connection.map_err(|_full| ConnectError::TooManyConnections { limit })?;
-        if let Some(link) = entry.link_mut(link) {
-            link.handle = Some(connection);
-        }
-        Ok(connection)
+        Some(ServerAddress { hash: self.certificate_hash(), ..address.into() })
     }
 
     /// Gives the connections that this driver began a new local address, as after a change of networks. They go on.
@@ -162,23 +145,32 @@ impl<S: DatagramSocket> QuicDriver<S> {
         self.core.stats
     }
 
+    /// How clients are accepted; with a certificate made now if there is none yet.
+    fn server(&mut self) -> Result<Arc<quinn_proto::ServerConfig>, IdentityError> {
+        let server = match self.server.take() {
+            Some(server) => server,
+            None => Server::new(Identity::self_signed()?, &self.core.settings, &self.core.clock)?,
+        };
+        Ok(Arc::clone(&self.server.insert(server).config))
+    }
+
     fn listener(&self) -> Option<&Port<S>> {
         self.ports.iter().flatten().map(Box::as_ref).find(|port| port.is_listening)
     }
 
     fn locate(&mut self, connection: DriverConnection) -> Option<(&mut Port<S>, usize, &mut Core)> {
-        let Location { port, link } = *self.core.connections.get(connection)?;
+        let Location { port, link } = (*self.core.connections.get(connection)?)?;
         let port = self.ports.get_mut(port)?.as_deref_mut()?;
         Some((port, link, &mut self.core))
     }
 
-    /// Puts a socket into a free place.
-    fn open(&mut self, socket: S, is_client: bool) -> Option<usize> {
+    /// Puts a socket into a free place: to listen on with `server`, to connect from without.
+    fn open(&mut self, socket: S, server: Option<Arc<quinn_proto::ServerConfig>>) -> Option<usize> {
         let number = self.ports.iter().position(Option::is_none)?;
         self.bound = self.bound.wrapping_add(1);
         let derive = |label: &[u8]| sha256(&[&self.secret, label, &self.bound.to_le_bytes()]);
         let endpoint = config::endpoint(derive(b"ids"), derive(b"endpoint"));
-        let server = (!is_client).then(|| Arc::clone(&self.server));
+        let is_client = server.is_none();
         let endpoint = Endpoint::new(Arc::new(endpoint), server, !socket.may_fragment(), None);
         let slot = self.ports.get_mut(number)?;
         *slot = Some(Box::new(Port::new(socket, endpoint, number, is_client)));
@@ -194,7 +186,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
     }
 
     /// The socket to connect from.
-    fn client_port(&mut self, address: SocketAddr) -> Result<usize, ConnectError> {
+    pub(super) fn client_port(&mut self, address: SocketAddr) -> Result<usize, ConnectError> {
         let fits = |port: &Port<S>| port.is_client && port.socket.local_address().is_ipv4() == address.is_ipv4();
         if let Some(number) = self.ports.iter().position(|slot| slot.as_deref().is_some_and(fits)) {
             return Ok(number);
@@ -202,7 +194,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
         self.close_idle_ports();
         let socket = S::bind(&self.network, wildcard(address));
         let socket = socket.map_err(|error| ConnectError::Socket { address, kind: error.kind() })?;
-        self.open(socket, true).ok_or(ConnectError::TooManySockets { limit: limits::MAX_SOCKETS })
+        self.open(socket, None).ok_or(ConnectError::TooManySockets { limit: limits::MAX_SOCKETS })
     }
 }
 
@@ -231,11 +223,12 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
         if let Some(port) = self.listener() {
             return Err(ListenError::AlreadyListening { address: port.socket.local_address() });
         }
+        let server = self.server().map_err(|error| ListenError::Identity { text: error.to_string() })?;
         // A socket that stopped listening and still has connections listens again.
         let same = |port: &&mut Box<Port<S>>| !port.is_client && port.socket.local_address() == address;
         if let Some(port) = self.ports.iter_mut().flatten().find(same) {
             port.is_listening = true;
-            port.endpoint.set_server_config(Some(Arc::clone(&self.server)));
+            port.endpoint.set_server_config(Some(server));
             return Ok(address);
         }
         self.close_idle_ports();
@@ -244,7 +237,7 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
             kind => ListenError::Socket { address, kind },
         })?;
         let bound = socket.local_address();
-        self.open(socket, false).ok_or(ListenError::TooManySockets { limit: limits::MAX_SOCKETS })?;
+        self.open(socket, Some(server)).ok_or(ListenError::TooManySockets { limit: limits::MAX_SOCKETS })?;
         Ok(bound)
     }
 
@@ -266,14 +259,22 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
     }
 
     fn remote_address(&self, connection: DriverConnection) -> Option<SocketAddr> {
-        let Location { port, link } = *self.core.connections.get(connection)?;
+        let Location { port, link } = (*self.core.connections.get(connection)?)?;
         let link = self.ports.get(port)?.as_ref()?.link(link)?;
         let address = link.connection.remote_address();
         Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
     fn connect(&mut self, address: SocketAddr, now: Duration) -> Result<DriverConnection, ConnectError> {
-        self.join(JoinString { address, hash: None }, now)
+        self.begin_to_join(&address.into(), now)
+    }
+
+    fn join(&mut self, server: &ServerAddress, now: Duration) -> Result<DriverConnection, ConnectError> {
+        self.begin_to_join(server, now)
+    }
+
+    fn certificate_hash(&self) -> Option<CertificateHash> {
+        self.identity().map(Identity::hash)
     }
 
     fn send(&mut self, connection: DriverConnection, pipeline: Pipeline, bytes: &[u8]) -> Result<(), SendError> {
@@ -292,6 +293,9 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
     }
 
     fn disconnect(&mut self, connection: DriverConnection, reason: CloseReason) {
+        if self.cancel(connection) {
+            return;
+        }
         if let Some((port, index, core)) = self.locate(connection) {
             port.disconnect(index, reason, core);
             core.connections.remove(connection);
@@ -304,6 +308,7 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
         for port in self.ports.iter_mut().flatten() {
             port.poll(&mut self.core, events);
         }
+        self.go_on_connecting(events);
         self.core.spare.truncate(limits::MAX_SPARE_BUFFERS);
     }
 
@@ -317,9 +322,17 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
     }
 
     fn statistics(&self, connection: DriverConnection) -> Option<ConnectionStatistics> {
-        let Location { port, link } = *self.core.connections.get(connection)?;
+        let Location { port, link } = (*self.core.connections.get(connection)?)?;
         let link = self.ports.get(port)?.as_ref()?.link(link)?;
         Some(link.statistics(self.core.clock.now()))
+    }
+
+    fn link_profile(&self) -> Option<LinkProfile> {
+        S::link_profile(&self.network)
+    }
+
+    fn set_link_profile(&mut self, profile: LinkProfile) -> Result<(), SimulatorError> {
+        S::set_link_profile(&self.network, profile)
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {

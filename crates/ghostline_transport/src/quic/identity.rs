@@ -2,15 +2,18 @@
 //! Made before a driver; used in its handshakes, and hashed for its join string.
 
 use core::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
-use super::base64;
 use super::config;
-use super::trust::CertificateHash;
+use crate::base64;
+use crate::certificate_hash::CertificateHash;
 use crate::limits::MAX_IDENTITY_BYTES;
 
 /// A server's certificate and private key. Keep it, and clients that pinned its hash recognise the server after a
@@ -54,6 +57,14 @@ pub enum IdentityError {
     Unusable {
         /// What the library said.
         text: String,
+    },
+    /// The file can't be read or written.
+    #[error("the identity file {path:?}: {kind}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        kind: io::ErrorKind,
     },
     /// More than [`MAX_IDENTITY_BYTES`] bytes.
     #[error("an identity has at most {limit} bytes")]
@@ -106,6 +117,33 @@ impl Identity {
         let certificate = certificate.map_err(|_error| IdentityError::NoCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_error| IdentityError::NoKey)?;
         Self::checked(certificate, key)
+    }
+
+    /// The identity in a file; if there is no such file, a fresh one, which is written there for the next time. Where
+    /// the system knows owners, only the owner may read the file.
+    ///
+    /// # Errors
+    /// [`IdentityError`]. A file that is there and can't be read as an identity is left alone.
+    pub fn load_or_create(path: &Path) -> Result<Self, IdentityError> {
+        let failed = |error: io::Error| IdentityError::File { path: path.to_owned(), kind: error.kind() };
+        match File::open(path) {
+            Ok(file) => {
+                let mut text = String::new();
+                file.take((MAX_IDENTITY_BYTES as u64).saturating_add(1)).read_to_string(&mut text).map_err(failed)?;
+                Self::from_pem(&text)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let identity = Self::self_signed()?;
+                let mut options = File::options();
+                options.write(true).create_new(true);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                let mut file = options.open(path).map_err(failed)?;
+                file.write_all(identity.to_pem().as_bytes()).map_err(failed)?;
+                Ok(identity)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Both blocks in PEM, the key in the clear: for a file that only the server may read.
@@ -171,6 +209,27 @@ mod tests {
         let (certificate, key) = identity.parts();
         assert_eq!(Identity::from_der(&certificate, key.secret_der()).unwrap().hash(), identity.hash());
         assert!(!format!("{identity:?}").contains(&text[100..120]), "the key is not printed");
+    }
+
+    #[test]
+    fn a_file_keeps_an_identity_and_a_broken_one_is_left_alone() {
+        let folder = std::env::temp_dir().join(format!("ghostline-identity-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("server.pem");
+        let made = Identity::load_or_create(&path).unwrap();
+        assert_eq!(Identity::load_or_create(&path).unwrap().hash(), made.hash());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::fs::write(&path, "no identity").unwrap();
+        assert_eq!(Identity::load_or_create(&path).unwrap_err(), IdentityError::NoCertificate);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "no identity");
+        let nowhere = folder.join("no folder").join("server.pem");
+        let missing = IdentityError::File { path: nowhere.clone(), kind: io::ErrorKind::NotFound };
+        assert_eq!(Identity::load_or_create(&nowhere).unwrap_err(), missing);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -20,13 +21,40 @@ use crate::error::SendError;
 use crate::limits;
 use crate::settings::DriverSettings;
 
-/// An attempt to connect.
-pub(super) struct Attempt {
+/// Where an attempt to connect may lead, over all its tries.
+pub(super) struct Target {
+    /// Above, it is known by this.
+    pub(super) handle: DriverConnection,
     /// When `connect` was called.
     pub(super) first: Duration,
-    /// When this try of it began.
+    /// Addresses, and what the server there must show. At least one.
+    pub(super) candidates: Vec<(SocketAddr, Expectation)>,
+    pub(super) tries: usize,
+}
+
+impl Target {
+    /// The address that is next.
+    pub(super) fn next(&mut self) -> Option<(SocketAddr, Expectation)> {
+        let place = self.tries.checked_rem(self.candidates.len())?;
+        self.tries = self.tries.saturating_add(1);
+        self.candidates.get(place).cloned()
+    }
+
+    /// How long the present try may go unanswered. Of several addresses, some often lead nowhere.
+    pub(super) fn patience(&self, settings: &DriverSettings) -> Duration {
+        let usual = Duration::from_millis(settings.connect_timeout_ms.into());
+        if self.tries < self.candidates.len() {
+            usual.min(Duration::from_millis(limits::NEXT_ADDRESS_MS))
+        } else {
+            usual
+        }
+    }
+}
+
+/// One try to connect.
+pub(super) struct Attempt {
+    pub(super) target: Target,
     pub(super) since: Duration,
-    pub(super) expectation: Expectation,
     pub(super) verdict: Verdict,
 }
 

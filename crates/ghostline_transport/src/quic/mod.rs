@@ -6,38 +6,39 @@
 //! (`fragment.rs`) and frames reliable messages (`frame.rs`), and lets QUIC make packets of them for the socket. On the
 //! way in: `poll` takes packets from the socket, QUIC opens them, and links read messages out of them as events.
 //!
-//! Trust is in `trust.rs` (whom a client believes), `identity.rs` (who a server is) and `join.rs` (how both get
-//! together); every limit of quinn-proto is set in `config.rs` from [`limits`](crate::limits).
+//! Trust is in `trust.rs` (whom a client believes) and `identity.rs` (who a server is); names are looked up in
+//! `resolve.rs`; every limit of quinn-proto is set in `config.rs` from [`limits`](crate::limits).
 
-mod base64;
 mod budget;
 mod cause;
 mod clock;
 mod config;
 mod congestion;
+mod connecting;
 mod connection_id;
 mod crypto;
 mod driver;
 mod fragment;
 mod frame;
 mod identity;
-mod join;
 mod link;
 mod port;
 mod receive;
+mod resolve;
 mod send;
 mod settings;
 mod socket;
 mod stats;
 mod trust;
 
+pub(crate) use crypto::sha256;
 pub use driver::QuicDriver;
 pub use identity::{Identity, IdentityError};
-pub use join::{JoinString, JoinStringError};
+pub use resolve::{Answer, Resolver, SystemResolver};
 pub use settings::{QuicDriverError, QuicSettings};
 pub use socket::{
     DatagramSocket, ImpairedNetwork, ImpairedSocket, Incoming, Outgoing, RecordedPacket, SimulatedHost,
-    SimulatedNetwork, SimulatedSocket, UdpNetwork, UdpSocket,
+    SimulatedNetwork, SimulatedSocket, UdpNetwork, UdpSocket, lan_ip,
 };
 pub use stats::QuicStats;
-pub use trust::{CertificateHash, InvalidCertificateHash, Trust};
+pub use trust::Trust;

@@ -3,17 +3,18 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use quinn_proto::{Connection, ConnectionHandle, Endpoint, EndpointEvent, Transmit};
+use quinn_proto::{ConnectionHandle, Endpoint, EndpointEvent, Transmit};
 
 use super::cause;
 use super::clock::Clock;
 use super::config::{ClientConfigs, SERVER_NAME};
-use super::link::{Attempt, Link, Phase};
+use super::link::{Attempt, Link, Phase, Target};
 use super::socket::{DatagramSocket, Outgoing};
 use super::stats::{QuicStats, count};
-use super::trust::{Expectation, Verdict};
+use super::trust::Expectation;
 use crate::close::{CloseReason, DisconnectCause};
 use crate::driver::{DriverConnection, DriverEvent};
 use crate::limits;
@@ -32,7 +33,10 @@ pub(super) struct Core {
     pub(super) settings: DriverSettings,
     pub(super) clock: Clock,
     pub(super) clients: ClientConfigs,
-    pub(super) connections: Slots<Location>,
+    /// Where each connection lives; nowhere while an attempt is between two tries.
+    pub(super) connections: Slots<Option<Location>>,
+    /// Attempts to connect whose last try led to nothing.
+    pub(super) unanswered: Vec<Target>,
     pub(super) stats: QuicStats,
     /// Free buffers.
     pub(super) spare: Vec<Vec<u8>>,
@@ -91,6 +95,18 @@ pub(super) fn send<S: DatagramSocket>(
     };
     *counter = counter.saturating_add(packets as u64);
     bytes.len().saturating_add(packets.saturating_mul(limits::UDP_HEADER_BYTES))
+}
+
+/// Nobody answered this try: the driver decides on the next one, which may need another socket.
+fn try_again(link: Option<Box<Link>>, core: &mut Core) {
+    if let Some(link) = link
+        && let (Phase::Connecting(attempt), Some(handle)) = (link.phase, link.handle)
+    {
+        if let Some(location) = core.connections.get_mut(handle) {
+            *location = None;
+        }
+        core.unanswered.push(attempt.target);
+    }
 }
 
 impl<S: DatagramSocket> Port<S> {
@@ -155,21 +171,28 @@ impl<S: DatagramSocket> Port<S> {
         Some(link)
     }
 
-    /// Begins to connect.
+    /// Begins a try to connect, to the target's next address. Gives the target back if that can't be.
     pub(super) fn connect(
         &mut self,
-        address: std::net::SocketAddr,
-        first: Duration,
+        target: Target,
+        address: SocketAddr,
         expectation: Expectation,
         core: &Core,
-    ) -> Option<usize> {
-        let (config, verdict): (_, Verdict) = core.clients.attempt(expectation.clone()).ok()?;
+    ) -> Result<usize, Target> {
+        let Ok((config, verdict)) = core.clients.attempt(expectation) else {
+            return Err(target);
+        };
         let connected = self.endpoint.connect(core.clock.instant(), config, address, SERVER_NAME);
-        let (handle, connection): (_, Connection) = connected.ok()?;
+        let Ok((handle, connection)) = connected else {
+            return Err(target);
+        };
         let now = core.clock.now();
-        let attempt = Attempt { first, since: now, expectation, verdict };
-        self.insert(handle, Link::new(connection, Phase::Connecting(attempt), now));
-        Some(handle.0)
+        let above = target.handle;
+        let attempt = Attempt { target, since: now, verdict };
+        let mut link = Link::new(connection, Phase::Connecting(attempt), now);
+        link.handle = Some(above);
+        self.insert(handle, link);
+        Ok(handle.0)
     }
 
     /// Packets in, clients in, timers, events up.
@@ -214,7 +237,7 @@ impl<S: DatagramSocket> Port<S> {
                 if self.link(index).is_some_and(|link| matches!(link.phase, Phase::Connecting(_))) {
                     // QUIC lost patience before the deadline did.
                     let link = self.remove(index);
-                    self.try_again(link, core);
+                    try_again(link, core);
                 } else if let Some(link) = self.remove(index)
                     && let Some(handle) = link.handle
                 {
@@ -238,7 +261,7 @@ impl<S: DatagramSocket> Port<S> {
             match link.phase {
                 Phase::Handshaking { .. } => {
                     self.handshaking = self.handshaking.saturating_sub(1);
-                    match core.connections.insert(Location { port: self.number, link: index }) {
+                    match core.connections.insert(Some(Location { port: self.number, link: index })) {
                         Ok(handle) => {
                             link.phase = Phase::Open;
                             link.handle = Some(handle);
@@ -345,22 +368,12 @@ impl<S: DatagramSocket> Port<S> {
                 self.forget(index);
             }
             Phase::Connecting(attempt) => {
-                if now.saturating_sub(attempt.first) >= deadline {
-                    if let Some(link) = self.forget(index)
-                        && let Some(connection) = link.handle
-                    {
-                        core.connections.remove(connection);
-                        let cause = DisconnectCause::MaxConnectionAttempts;
-                        events.push(DriverEvent::Disconnected { connection, cause });
-                    }
-                    return;
-                }
-                let patience = Duration::from_millis(core.settings.connect_timeout_ms.into());
+                let is_over = now.saturating_sub(attempt.target.first) >= deadline;
                 let is_unheard = link.connection.stats().udp_rx.datagrams == 0;
-                let is_tried = now.saturating_sub(attempt.since) >= patience;
-                if is_unheard && is_tried {
+                let is_tried = now.saturating_sub(attempt.since) >= attempt.target.patience(&core.settings);
+                if is_over || (is_unheard && is_tried) {
                     let link = self.forget(index);
-                    self.try_again(link, core);
+                    try_again(link, core);
                 }
             }
             Phase::Open => {
@@ -375,26 +388,6 @@ impl<S: DatagramSocket> Port<S> {
                 }
             }
             Phase::Handshaking { .. } | Phase::Lingering { .. } | Phase::Closing { .. } => {}
-        }
-    }
-
-    /// Nobody answered this attempt: the next one, under the same handle.
-    fn try_again(&mut self, link: Option<Box<Link>>, core: &mut Core) {
-        let Some(link) = link else {
-            return;
-        };
-        let (Phase::Connecting(attempt), Some(handle)) = (link.phase, link.handle) else {
-            return;
-        };
-        let address = link.connection.remote_address();
-        // It worked before, with the same arguments.
-        if let Some(new) = self.connect(address, attempt.first, attempt.expectation, core) {
-            if let Some(link) = self.link_mut(new) {
-                link.handle = Some(handle);
-            }
-            if let Some(location) = core.connections.get_mut(handle) {
-                location.link = new;
-            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! What a game sets on a QUIC driver, and the check of it.
 //! Made by the game; read once, when the driver is made.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::identity::{Identity, IdentityError};
+use super::resolve::{Resolver, SystemResolver};
 use super::trust::Trust;
 use crate::limits::MAX_CONNECTIONS;
 use crate::settings::{DriverSettings, InvalidSettings};
@@ -17,6 +20,8 @@ pub struct QuicSettings {
     pub identity: Option<Identity>,
     /// Whom it believes when it connects. Default: loopback only.
     pub trust: Trust,
+    /// What looks up the names of servers. Default: the operating system.
+    pub resolver: Arc<dyn Resolver>,
     /// Connections in either role; further clients are refused. 1 ..= [`MAX_CONNECTIONS`], which is the default.
     pub max_connections: usize,
     /// With a seed, the sizes and times of all packets repeat. For tests: connection ids can then be guessed. Drivers
@@ -30,6 +35,7 @@ impl Default for QuicSettings {
             driver: DriverSettings::default(),
             identity: None,
             trust: Trust::default(),
+            resolver: Arc::new(SystemResolver::default()),
             max_connections: MAX_CONNECTIONS,
             seed: None,
         }

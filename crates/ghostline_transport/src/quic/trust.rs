@@ -1,67 +1,15 @@
-//! Whom a client believes: certificate hashes, the rule which of them an address needs, and the check in the handshake.
-//! Hashes come from join strings and settings; the verdict goes to rustls, and its reason to the connection.
+//! Whom a client believes: the rule which certificates an address needs, and the check in the handshake.
+//! Hashes come from addresses and settings; the verdict goes to rustls, and its reason to the connection.
 
-use core::fmt;
-use core::str::FromStr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::certificate_hash::CertificateHash;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use thiserror::Error;
-
-use super::base64;
-use super::crypto::sha256;
-
-/// The SHA-256 of a server's certificate: by it a client recognises the server. Written as 43 letters of base64 with
-/// `-` and `_`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CertificateHash([u8; 32]);
-
-impl CertificateHash {
-    /// The hash with these bytes.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The hash of a certificate in DER.
-    pub fn of_certificate(der: &[u8]) -> Self {
-        Self(sha256(&[der]))
-    }
-}
-
-impl fmt::Display for CertificateHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64::encode_url(&self.0))
-    }
-}
-
-impl fmt::Debug for CertificateHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CertificateHash({self})")
-    }
-}
-
-/// A text that is no [`CertificateHash`].
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("a certificate hash is 43 letters, digits, - and _")]
-pub struct InvalidCertificateHash;
-
-impl FromStr for CertificateHash {
-    type Err = InvalidCertificateHash;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        base64::decode_url(text).map(Self).ok_or(InvalidCertificateHash)
-    }
-}
 
 /// Which servers a client believes. Nobody is believed because of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -207,13 +155,5 @@ mod tests {
         assert_eq!(expectation(&Trust::Pinned(vec![HASH]), "127.0.0.1:1", None), pinned);
         assert_eq!(expectation(&Trust::Pinned(Vec::new()), "127.0.0.1:1", None), None);
         assert_eq!(expectation(&Trust::default(), "127.0.0.1:1", Some(HASH)), pinned, "a named hash is never ignored");
-    }
-
-    #[test]
-    fn a_hash_reads_as_it_prints() {
-        let text = HASH.to_string();
-        assert_eq!(text.len(), 43);
-        assert_eq!(text.parse(), Ok(HASH));
-        assert_eq!("short".parse::<CertificateHash>(), Err(InvalidCertificateHash));
     }
 }

@@ -29,6 +29,20 @@ pub struct LinkStats {
     pub dropped_by_queue: u64,
 }
 
+impl core::iter::Sum for LinkStats {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |total, one| Self {
+            sent: total.sent.saturating_add(one.sent),
+            delivered: total.delivered.saturating_add(one.delivered),
+            lost: total.lost.saturating_add(one.lost),
+            duplicated: total.duplicated.saturating_add(one.duplicated),
+            reordered: total.reordered.saturating_add(one.reordered),
+            corrupted: total.corrupted.saturating_add(one.corrupted),
+            dropped_by_queue: total.dropped_by_queue.saturating_add(one.dropped_by_queue),
+        })
+    }
+}
+
 /// Why a packet does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]

@@ -9,6 +9,7 @@ mod connecting;
 mod harness;
 mod hostile;
 mod messages;
+mod names;
 mod repeat;
 mod roaming;
 mod timeouts;

@@ -1,7 +1,7 @@
 //! Whom a client believes, seen from outside.
 
 use ghostline_transport::{
-    CertificateHash, ConnectError, DisconnectCause, Driver, DriverEvent, Identity, JoinString, QuicSettings,
+    CertificateHash, ConnectError, DisconnectCause, Driver, DriverEvent, Identity, QuicSettings, ServerAddress,
     SimulatedNetwork, Trust,
 };
 
@@ -33,7 +33,7 @@ fn a_join_string_is_all_that_a_client_on_another_machine_needs() {
     let (mut server, mut client) = on_a_lan(QuicSettings::default(), None);
     let text = server.join_string().unwrap().to_string();
     assert!(text.starts_with("10.0.0.1:7979#"), "{text}");
-    let connection = client.join(text.parse().unwrap(), TICK).unwrap();
+    let connection = client.join(&text.parse().unwrap(), TICK).unwrap();
     assert_eq!(run(&mut server, &mut client), [DriverEvent::Connected { connection }]);
 }
 
@@ -50,8 +50,8 @@ fn without_a_hash_another_machine_is_not_connected_to() {
 fn another_certificate_than_the_pinned_one_is_not_believed() {
     let (mut server, mut client) = on_a_lan(QuicSettings::default(), None);
     let hash = Some(CertificateHash::from_bytes([1; 32]));
-    let join = JoinString { address: server.local_address().unwrap(), hash };
-    let connection = client.join(join, TICK).unwrap();
+    let join = ServerAddress { hash, ..server.local_address().unwrap().into() };
+    let connection = client.join(&join, TICK).unwrap();
     let cause = DisconnectCause::Untrusted;
     assert_eq!(run(&mut server, &mut client), [DriverEvent::Disconnected { connection, cause }]);
     assert_eq!(server.stats().accepted, 0);

@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{DatagramSocket, Incoming, Outgoing};
+use crate::error::SimulatorError;
 use crate::limits::SIMULATED_HEADER_BYTES;
-use crate::simulator::{InvalidProfile, LinkProfile, SimulatedLink};
+use crate::simulator::{InvalidConditions, InvalidProfile, LinkProfile, SimulatedLink};
 
 /// A network whose sockets all have a bad link, seen from this side: what leaves goes `up`, what arrives comes `down`.
 ///
@@ -28,6 +29,11 @@ impl<N> ImpairedNetwork<N> {
     pub fn new(inner: N, profile: LinkProfile, seed: u64) -> Result<Self, InvalidProfile> {
         profile.validate()?;
         Ok(Self { inner, profile: Arc::new(Mutex::new(profile)), seed })
+    }
+
+    /// What it is like at present.
+    pub fn profile(&self) -> LinkProfile {
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the profile.
@@ -52,7 +58,7 @@ struct Packet {
 }
 
 /// A socket of an [`ImpairedNetwork`].
-pub struct ImpairedSocket<S> {
+pub struct ImpairedSocket<S: DatagramSocket> {
     inner: S,
     profile: Arc<Mutex<LinkProfile>>,
     applied: LinkProfile,
@@ -60,7 +66,19 @@ pub struct ImpairedSocket<S> {
     down: SimulatedLink<Packet>,
 }
 
+/// Whether what comes now passes as if there were no link: it is perfect, and nobody would be overtaken.
+fn is_open(link: &SimulatedLink<Packet>) -> bool {
+    link.conditions().is_perfect() && link.is_empty()
+}
+
 impl<S: DatagramSocket> ImpairedSocket<S> {
+    fn new(inner: S, network: &ImpairedNetwork<S::Network>) -> Result<Self, InvalidConditions> {
+        let applied = network.profile();
+        let up = SimulatedLink::new(applied.up, network.seed)?;
+        let down = SimulatedLink::new(applied.down, !network.seed)?;
+        Ok(Self { inner, profile: Arc::clone(&network.profile), applied, up, down })
+    }
+
     fn follow_profile(&mut self) {
         let profile = *self.profile.lock().unwrap_or_else(PoisonError::into_inner);
         if profile != self.applied {
@@ -91,18 +109,24 @@ impl<S: DatagramSocket> DatagramSocket for ImpairedSocket<S> {
 
     fn bind(network: &Self::Network, address: SocketAddr) -> io::Result<Self> {
         let inner = S::bind(&network.inner, address)?;
-        let applied = *network.profile.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = |conditions, seed| {
-            SimulatedLink::new(conditions, seed)
-                .map_err(|invalid| io::Error::new(io::ErrorKind::InvalidInput, invalid.to_string()))
-        };
-        let up = link(applied.up, network.seed)?;
-        let down = link(applied.down, !network.seed)?;
-        Ok(Self { inner, profile: Arc::clone(&network.profile), applied, up, down })
+        // Checked when it was set.
+        Self::new(inner, network).map_err(|invalid| io::Error::new(io::ErrorKind::InvalidInput, invalid.to_string()))
+    }
+
+    fn link_profile(network: &Self::Network) -> Option<LinkProfile> {
+        Some(network.profile())
+    }
+
+    fn set_link_profile(network: &Self::Network, profile: LinkProfile) -> Result<(), SimulatorError> {
+        Ok(network.set_profile(profile)?)
     }
 
     fn local_address(&self) -> SocketAddr {
         self.inner.local_address()
+    }
+
+    fn max_segments(&self) -> usize {
+        self.inner.max_segments()
     }
 
     fn may_fragment(&self) -> bool {
@@ -111,6 +135,9 @@ impl<S: DatagramSocket> DatagramSocket for ImpairedSocket<S> {
 
     fn send(&mut self, now: Duration, outgoing: Outgoing<'_>) -> io::Result<()> {
         self.follow_profile();
+        if is_open(&self.up) {
+            return self.inner.send(now, outgoing);
+        }
         for datagram in outgoing.datagrams() {
             let packet =
                 Packet { remote: outgoing.to, local_ip: outgoing.from_ip, ecn: outgoing.ecn, bytes: datagram.to_vec() };
@@ -124,6 +151,9 @@ impl<S: DatagramSocket> DatagramSocket for ImpairedSocket<S> {
     fn receive(&mut self, now: Duration, limit: usize, take: &mut dyn FnMut(Incoming<'_>)) -> usize {
         self.follow_profile();
         let _lost = self.release(now);
+        if is_open(&self.down) {
+            return self.inner.receive(now, limit, take);
+        }
         let down = &mut self.down;
         self.inner.receive(now, limit, &mut |incoming| {
             let Incoming { from: remote, to_ip: local_ip, ecn, bytes } = incoming;
@@ -143,5 +173,12 @@ impl<S: DatagramSocket> DatagramSocket for ImpairedSocket<S> {
             count = count.saturating_add(1);
         }
         count
+    }
+}
+
+impl<S: DatagramSocket> Drop for ImpairedSocket<S> {
+    /// What was sent is on its way: it arrives although its sender is gone. Only its delay is cut short.
+    fn drop(&mut self) {
+        let _lost = self.release(Duration::MAX);
     }
 }

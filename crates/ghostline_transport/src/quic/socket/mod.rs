@@ -9,9 +9,12 @@ use core::time::Duration;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::error::SimulatorError;
+use crate::simulator::LinkProfile;
+
 pub use impaired::{ImpairedNetwork, ImpairedSocket};
 pub use simulated::{RecordedPacket, SimulatedHost, SimulatedNetwork, SimulatedSocket};
-pub use udp::{UdpNetwork, UdpSocket};
+pub use udp::{UdpNetwork, UdpSocket, lan_ip};
 
 /// One or more datagrams to one address.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,19 @@ pub trait DatagramSocket: Send + Sync + Sized + 'static {
     /// # Errors
     /// The system's; [`io::ErrorKind::AddrInUse`] for a taken port.
     fn bind(network: &Self::Network, address: SocketAddr) -> io::Result<Self>;
+
+    /// What the simulated link below sockets of this network is like; `None` if there is none.
+    fn link_profile(_network: &Self::Network) -> Option<LinkProfile> {
+        None
+    }
+
+    /// Changes the simulated link below sockets of this network.
+    ///
+    /// # Errors
+    /// [`SimulatorError`]; then nothing changes.
+    fn set_link_profile(_network: &Self::Network, _profile: LinkProfile) -> Result<(), SimulatorError> {
+        Err(SimulatorError::NotSupported)
+    }
 
     /// Its address, with the real port.
     fn local_address(&self) -> SocketAddr;

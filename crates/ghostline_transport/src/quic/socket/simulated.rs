@@ -63,6 +63,8 @@ struct Hub {
     recorded: Option<Vec<RecordedPacket>>,
     /// Packets that nobody listened for.
     undelivered: u64,
+    /// The newest time that any driver has told. Drivers whose clocks are behind live in it, too.
+    now: Duration,
 }
 
 /// The network. Cheap to clone; clones are the same network.
@@ -85,6 +87,7 @@ impl SimulatedNetwork {
             paths: BTreeMap::new(),
             recorded: None,
             undelivered: 0,
+            now: Duration::ZERO,
         };
         Self { hub: Arc::new(Mutex::new(hub)) }
     }
@@ -158,6 +161,17 @@ impl SimulatedNetwork {
         self.hub().paths.get(&(to, from)).map(|path| path.link.stats())
     }
 
+    /// What became of all packets that a host sent (`ToServer`) or that were sent to it (`ToClient`). Packets that met a cut
+    /// are not counted.
+    pub fn host_stats(&self, ip: IpAddr, direction: Direction) -> LinkStats {
+        let hub = self.hub();
+        let mine = hub.paths.iter().filter(|((to, from), _path)| match direction {
+            Direction::ToServer => from.ip() == ip,
+            Direction::ToClient => to.ip() == ip,
+        });
+        mine.map(|(_addresses, path)| path.link.stats()).sum()
+    }
+
     /// Packets sent to where no socket was.
     pub fn undelivered(&self) -> u64 {
         self.hub().undelivered
@@ -188,7 +202,13 @@ impl Hub {
         self.paths = paths;
     }
 
+    fn note_time(&mut self, now: Duration) -> Duration {
+        self.now = self.now.max(now);
+        self.now
+    }
+
     fn carry(&mut self, now: Duration, from: SocketAddr, to: SocketAddr, ecn: u8, bytes: &[u8]) {
+        let now = self.note_time(now);
         if let Some(recorded) = &mut self.recorded
             && recorded.len() < MAX_RECORDED_PACKETS
         {
@@ -219,6 +239,7 @@ impl Hub {
 
     /// Moves what has arrived at a socket into its inbox: by time of arrival, at the same time by sender.
     fn deliver(&mut self, now: Duration, number: u64) {
+        let now = self.note_time(now);
         let Some(place) = self.sockets.get_mut(&number) else {
             return;
         };

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,6 +14,15 @@ use crate::limits::{MAX_SEGMENTS, MAX_UDP_PAYLOAD_BYTES, RECEIVE_BATCH, SOCKET_B
 /// The network of the operating system.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct UdpNetwork;
+
+/// The address by which the machine is reached on the network that leads to the rest of the world; `None` if it has
+/// none. Nothing is sent to find out.
+pub fn lan_ip() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address kept for documentation: the system only chooses a way.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}
 
 /// A UDP socket.
 pub struct UdpSocket {

@@ -1,16 +1,18 @@
 //! Bytes as text: base64 for PEM, and its form for addresses (RFC 4648, sections 4 and 5).
 //! Used for certificate hashes in join strings and for identity files.
 
+#[cfg(feature = "quic")]
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Without padding, with `-` and `_`: safe in addresses and on command lines.
-pub(super) fn encode_url(bytes: &[u8]) -> String {
+pub(crate) fn encode_url(bytes: &[u8]) -> String {
     encode(bytes, URL, false)
 }
 
 /// With padding, with `+` and `/`: what PEM holds.
-pub(super) fn encode_standard(bytes: &[u8]) -> String {
+#[cfg(feature = "quic")]
+pub(crate) fn encode_standard(bytes: &[u8]) -> String {
     encode(bytes, STANDARD, true)
 }
 
@@ -36,7 +38,7 @@ fn encode(bytes: &[u8], alphabet: &[u8; 64], pads: bool) -> String {
 }
 
 /// Reads exactly `N` bytes in the form of [`encode_url`]; `None` for any other text.
-pub(super) fn decode_url<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn decode_url<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0_u8; N];
     if text.len() != N.saturating_mul(4).div_ceil(3) {
         return None;
