@@ -3,8 +3,8 @@
 
 use ghostline::transport::{
     Capabilities, CertificateHash, CloseReason, ConnectError, ConnectionStatistics, Direction, Driver,
-    DriverConnection, DriverEvent, LinkProfile, ListenError, Pipeline, Recorded, SendError, ServerAddress,
-    SimulatorError, TransportKind, limits,
+    DriverConnection, DriverEvent, DriverStatistics, LinkProfile, ListenError, Pipeline, Recorded, SendError,
+    ServerAddress, SimulatorError, TransportKind, limits,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -243,6 +243,14 @@ impl<D: Driver> Driver for TappedDriver<D> {
 
     fn statistics(&self, connection: DriverConnection) -> Option<ConnectionStatistics> {
         self.inner.statistics(connection)
+    }
+
+    fn driver_statistics(&self) -> Option<DriverStatistics> {
+        self.inner.driver_statistics()
+    }
+
+    fn rebind(&mut self, ip: Option<IpAddr>) -> std::io::Result<()> {
+        self.inner.rebind(ip)
     }
 
     fn recycle(&mut self, buffer: Vec<u8>) {

@@ -66,7 +66,7 @@ pub enum DisconnectCause {
     Refused,
     /// The other side broke the rules of the transport.
     ProtocolError,
-    /// The server showed another certificate than the one that was pinned.
+    /// The server showed another certificate than the one that was pinned, or one that nobody vouches for.
     Untrusted,
     /// The server's name leads to another machine, and nobody said how to recognise it.
     NotTrusted {
@@ -90,7 +90,7 @@ impl fmt::Display for DisconnectCause {
             Self::Refused => f.write_str("refused by the server"),
             Self::ProtocolError => f.write_str("transport protocol violated"),
             Self::Untrusted => f.write_str(
-                "the server's certificate is not the pinned one: ask the server for its present join string",
+                "the server's certificate is not one that is believed: ask the server for its present join string",
             ),
             Self::NotTrusted { address } => write!(
                 f,

@@ -3,13 +3,15 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::address::{ServerAddress, ServerHost};
 use crate::certificate_hash::CertificateHash;
 use crate::close::{CloseReason, DisconnectCause};
 use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
 use crate::simulator::LinkProfile;
+use crate::statistics::{ConnectionStatistics, DriverStatistics};
 
 /// A driver's own handle to one of its connections. Slots are reused, generations are not: the handle of a closed
 /// connection never reaches another one.
@@ -78,38 +80,6 @@ pub struct Capabilities {
     pub max_fragmented_bytes: usize,
     /// Largest message on [`Pipeline::ReliableOrdered`], in bytes.
     pub max_reliable_bytes: usize,
-}
-
-/// What a driver measures on one connection, as totals since it began unless said otherwise.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct ConnectionStatistics {
-    /// Smoothed round trip. It contains delayed acknowledgements and the time that packets wait for a poll.
-    pub round_trip: Duration,
-    /// UDP packets sent.
-    pub packets_sent: u64,
-    /// Of these, the ones taken for lost.
-    pub packets_lost: u64,
-    /// UDP payload sent, in bytes.
-    pub bytes_sent: u64,
-    /// UDP payload received, in bytes.
-    pub bytes_received: u64,
-    /// What the connection may send at present, headers included.
-    pub budget_bytes_per_second: u64,
-    /// What it may send at once; negative while a large message is being paid for.
-    pub budget_available_bytes: i64,
-    /// How often the budget was lowered because packets got lost.
-    pub brakes_for_loss: u64,
-    /// How often the budget was lowered because the round trip grew.
-    pub brakes_for_delay: u64,
-    /// Unreliable messages that this side dropped instead of sending them.
-    pub unreliable_dropped: u64,
-    /// Fragmented messages of which some fragments never came.
-    pub unreliable_incomplete: u64,
-    /// Reliable messages that wait on this side, in bytes.
-    pub reliable_waiting_bytes: u64,
-    /// The other side has acknowledged nothing for a second, and gets keep-alives only.
-    pub is_silent: bool,
 }
 
 /// What a driver has to tell. Events of one connection come in the order in which they happened.
@@ -236,6 +206,20 @@ pub trait Driver: Send + Sync + 'static {
     /// What the driver measures on a connection; `None` for a stale handle, and from drivers that measure nothing.
     fn statistics(&self, _connection: DriverConnection) -> Option<ConnectionStatistics> {
         None
+    }
+
+    /// What the driver has counted since it was made; `None` from drivers that count nothing.
+    fn driver_statistics(&self) -> Option<DriverStatistics> {
+        None
+    }
+
+    /// Gives the connections that this driver began a new local address, as after a change of networks: any, or one with
+    /// this `ip`. They go on. Drivers without sockets have nothing to do.
+    ///
+    /// # Errors
+    /// The system's, if it gives no new socket; then the old one stays.
+    fn rebind(&mut self, _ip: Option<IpAddr>) -> io::Result<()> {
+        Ok(())
     }
 
     /// Takes back a buffer of [`DriverEvent::Received`], so that receiving need not allocate.

@@ -56,23 +56,25 @@ mod quic;
 mod settings;
 mod simulator;
 mod slots;
+mod statistics;
 mod store;
 
 pub use address::{ServerAddress, ServerAddressError, ServerHost};
 pub use certificate_hash::{CertificateHash, InvalidCertificateHash};
 pub use close::{CloseReason, DisconnectCause};
-pub use driver::{Capabilities, ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
+pub use driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 pub use error::{ConnectError, ListenError, SendError, SimulatorError, StoreError};
 pub use in_process::{Direction, InProcessDriver, InProcessNetwork, InProcessStats, PoolStats, ProfileError, Recorded};
 #[cfg(feature = "quic")]
 pub use quic::{
-    Answer, DatagramSocket, Identity, IdentityError, ImpairedNetwork, ImpairedSocket, Incoming, Outgoing, QuicDriver,
-    QuicDriverError, QuicSettings, QuicStats, RecordedPacket, Resolver, SimulatedHost, SimulatedNetwork,
-    SimulatedSocket, SystemResolver, Trust, UdpNetwork, UdpSocket, lan_ip,
+    Answer, Authorities, AuthoritiesError, DatagramSocket, Identity, IdentityError, ImpairedNetwork, ImpairedSocket,
+    Incoming, Outgoing, QuicDriver, QuicDriverError, QuicSettings, RecordedPacket, Resolver, SimulatedHost,
+    SimulatedNetwork, SimulatedSocket, SystemResolver, Trust, UdpNetwork, UdpSocket, lan_ip,
 };
 pub use settings::{DriverSettings, InvalidSettings, SettingsError};
 pub use simulator::{
     ConditionsError, Corruption, Delivery, DropCause, Dropped, InvalidConditions, InvalidProfile, LinkConditions,
     LinkProfile, LinkStats, Loss, SimulatedLink, presets,
 };
+pub use statistics::{ConnectionStatistics, DriverStatistics, UnreliableDrops};
 pub use store::{ConnectionHandle, DriverId, DriverStore};

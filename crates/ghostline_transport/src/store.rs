@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 
 use crate::address::ServerAddress;
 use crate::close::CloseReason;
-use crate::driver::{ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
+use crate::driver::{Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 use crate::error::{ListenError, SendError, SimulatorError, StoreError};
 use crate::limits::MAX_DRIVERS;
 use crate::simulator::LinkProfile;
+use crate::statistics::ConnectionStatistics;
 
 /// The id of a driver in its store, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

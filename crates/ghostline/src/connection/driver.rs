@@ -5,8 +5,8 @@ use bevy_ecs::prelude::{Entity, Resource, World};
 use bevy_platform::cell::SyncCell;
 use bevy_platform::collections::HashMap;
 use ghostline_transport::{
-    ConnectionHandle, ConnectionStatistics, DriverEvent, DriverId, DriverStore, LinkProfile, ServerAddress,
-    SimulatorError, StoreError, TransportKind,
+    ConnectionHandle, ConnectionStatistics, DriverEvent, DriverId, DriverStatistics, DriverStore, LinkProfile,
+    ServerAddress, SimulatorError, StoreError, TransportKind,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -219,6 +219,22 @@ impl NetworkStreamDriver {
     /// What the transport measures on a connection: packets, losses, its budget and its brakes. `None` over the in-process link.
     pub fn statistics(&mut self, handle: ConnectionHandle) -> Option<ConnectionStatistics> {
         self.store.get().statistics(handle)
+    }
+
+    /// What a driver has counted since it was made; `None` for an unknown one and for the in-process link.
+    pub fn driver_statistics(&mut self, driver: DriverId) -> Option<DriverStatistics> {
+        self.store.get().get(driver).ok()?.driver_statistics()
+    }
+
+    /// Gives the connections that this world began a new local address, any or one with this `ip`, as when a machine has changed networks.
+    /// They go on. (A network that changes the address behind the program's back is noticed without this.)
+    ///
+    /// # Errors
+    /// The system's, if it gives no such socket; then nothing changes.
+    pub fn rebind(&mut self, ip: Option<IpAddr>) -> std::io::Result<()> {
+        let store = self.store.get();
+        let ids: Vec<DriverId> = store.iter().map(|(id, _)| id).collect();
+        ids.into_iter().filter_map(|id| Some(store.get_mut(id).ok()?.rebind(ip))).collect()
     }
 
     /// What a person needs to join this server from another machine: its address and the hash of its certificate. It prints as the join

@@ -151,6 +151,49 @@ fn the_join_string_is_all_that_a_client_needs_and_a_wrong_one_says_what_is_wrong
 }
 
 #[test]
+fn a_client_that_changes_its_address_keeps_its_connection() {
+    let (mut server, bound) = server_by_hand();
+    let mut client = bootstrap(PlayType::Client).build().unwrap();
+    world_of(&mut client, WorldKind::Client).connect(bound).unwrap();
+    until([&mut server, &mut client], |[_, client]| {
+        count::<NetworkStreamInGame>(world_of(client, WorldKind::Client)) == 1
+    });
+    let seen_from = |server: &mut Worlds| {
+        let mut facade = facade(server, WorldKind::Server);
+        let (to_client, _) = facade.connections().next().expect("it stays connected");
+        facade.remote_endpoint(to_client).unwrap()
+    };
+    let id = |client: &mut Worlds| {
+        let world = world_of(client, WorldKind::Client);
+        *world.query::<&NetworkId>().single(world).unwrap()
+    };
+    let before_moving = id(&mut client);
+    // Another port, then, where the system has it, another address.
+    let mut before = seen_from(&mut server);
+    for ip in [None, Some(Ipv4Addr::new(127, 0, 0, 2).into())] {
+        if facade(&mut client, WorldKind::Client).rebind(ip).is_err() {
+            continue;
+        }
+        until([&mut server, &mut client], |[server, _]| seen_from(server) != before);
+        before = seen_from(&mut server);
+        assert!(ip.is_none_or(|ip| before.ip() == ip));
+        // Both ways go on: the server still hears what the client says, and is acknowledged.
+        let heard = |server: &mut Worlds| {
+            let mut facade = facade(server, WorldKind::Server);
+            let (to_client, _) = facade.connections().next().expect("it stays connected");
+            let statistics = facade.statistics(to_client).unwrap();
+            (statistics.bytes_received, statistics.bytes_acknowledged)
+        };
+        let (received, acknowledged) = heard(&mut server);
+        until([&mut server, &mut client], |[server, _]| {
+            let now = heard(server);
+            now.0 > received + 1_000 && now.1 > acknowledged
+        });
+    }
+    assert_eq!(id(&mut client), before_moving);
+}
+
+#[test]
 fn a_server_can_be_called_by_name() {
     let (mut server, bound) = server_by_hand();
     let mut client = bootstrap(PlayType::Client).build().unwrap();

@@ -46,6 +46,20 @@ struct Brake {
     until: Duration,
 }
 
+/// A budget's numbers, in bytes and bytes per second with headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) rate: u64,
+    pub(super) burst: i64,
+    pub(super) datagram_tokens: i64,
+    pub(super) reliable_tokens: i64,
+    pub(super) arriving: u64,
+    pub(super) usual_rtt: Duration,
+    pub(super) is_braking: bool,
+    pub(super) brakes_for_loss: u64,
+    pub(super) brakes_for_delay: u64,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
     rate: u64,
@@ -91,24 +105,19 @@ impl Budget {
         budget
     }
 
-    /// Bytes per second, headers included.
-    pub(super) fn rate(&self) -> u64 {
-        self.rate
-    }
-
-    /// Bytes that may leave at once; negative while a large message is being paid for.
-    pub(super) fn available(&self) -> i64 {
-        self.datagram_tokens.saturating_add(self.reliable_tokens)
-    }
-
-    /// How often the rate was lowered for loss.
-    pub(super) fn brakes_for_loss(&self) -> u64 {
-        self.brakes_for_loss
-    }
-
-    /// How often the rate was lowered for a growing round trip.
-    pub(super) fn brakes_for_delay(&self) -> u64 {
-        self.brakes_for_delay
+    /// Everything that it knows, for tools.
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers {
+            rate: self.rate,
+            burst: self.burst(),
+            datagram_tokens: self.datagram_tokens,
+            reliable_tokens: self.reliable_tokens,
+            arriving: self.arriving(),
+            usual_rtt: self.usual_rtt.unwrap_or_default(),
+            is_braking: self.brake.is_some(),
+            brakes_for_loss: self.brakes_for_loss,
+            brakes_for_delay: self.brakes_for_delay,
+        }
     }
 
     /// The most bytes that leave at once.
@@ -246,6 +255,10 @@ impl Budget {
             *slot = u64::try_from(rate).unwrap_or(u64::MAX);
         }
         self.next_arrival = self.next_arrival.saturating_add(1) % SAMPLES;
+        self.arriving()
+    }
+
+    fn arriving(&self) -> u64 {
         self.arrivals.iter().copied().max().unwrap_or(0)
     }
 }
@@ -331,8 +344,8 @@ mod tests {
         for _ in 0..1_000 {
             assert_eq!(path.tick(2, 100), (2, 100));
         }
-        assert_eq!(path.budget.rate(), INITIAL_RATE, "nobody asked for more");
-        assert_eq!((path.budget.brakes_for_loss(), path.budget.brakes_for_delay()), (0, 0));
+        assert_eq!(path.budget.numbers().rate, INITIAL_RATE, "nobody asked for more");
+        assert_eq!((path.budget.numbers().brakes_for_loss, path.budget.numbers().brakes_for_delay), (0, 0));
     }
 
     #[test]
@@ -373,7 +386,7 @@ mod tests {
                 budget.spend_datagram(16_384);
                 spent += 16_384;
             }
-            let earned = budget.rate().max(INITIAL_RATE) * u64::from(16 * tick) / 1_000;
+            let earned = budget.numbers().rate.max(INITIAL_RATE) * u64::from(16 * tick) / 1_000;
             assert!(spent <= earned + MAX_BURST_BYTES as u64 + 2 * 16_384, "{spent} of {earned}");
         }
     }
@@ -385,8 +398,8 @@ mod tests {
             path.tick(5, 0);
         }
         let worst = path.queued;
-        assert!(path.budget.brakes_for_delay() > 2, "{:?}", path.budget);
-        assert!(path.budget.rate() < 250_000, "{}", path.budget.rate());
+        assert!(path.budget.numbers().brakes_for_delay > 2, "{:?}", path.budget);
+        assert!(path.budget.numbers().rate < 250_000, "{}", path.budget.numbers().rate);
         assert!(worst < 100_000, "at most a second waits on the way: {worst}");
         assert!(path.acked > 32 * 100_000 / 2, "and the link is used: {}", path.acked);
     }
@@ -413,14 +426,14 @@ mod tests {
         for _ in 0..200 {
             path.tick(1, 0);
         }
-        let brakes = path.budget.brakes_for_delay();
+        let brakes = path.budget.numbers().brakes_for_delay;
         assert!((1..=2).contains(&brakes), "{brakes}");
         let mut sent = 0;
         for _ in 0..500 {
             sent += path.tick(1, 0).0;
         }
         assert_eq!(sent, 500);
-        assert_eq!(path.budget.brakes_for_delay(), brakes);
+        assert_eq!(path.budget.numbers().brakes_for_delay, brakes);
     }
 
     #[test]
@@ -431,13 +444,13 @@ mod tests {
             feedback.lost_bytes += 1_000;
             budget.advance(Duration::from_secs(second), feedback);
         }
-        assert_eq!(budget.rate(), MIN_RATE);
+        assert_eq!(budget.numbers().rate, MIN_RATE);
         for second in 200..2_000 {
             feedback.acked_bytes += 10_000_000;
             budget.spend_reliable(1, false);
             budget.advance(Duration::from_secs(second), feedback);
         }
-        assert_eq!(budget.rate(), MAX_RATE);
+        assert_eq!(budget.numbers().rate, MAX_RATE);
     }
 
     #[test]
@@ -453,6 +466,7 @@ mod tests {
         }
         once.advance(Duration::from_nanos(7_000 * 1_001), feedback);
         // The quarter for reliable bytes is rounded at each step.
-        assert!((pieces.available() - once.available()).abs() <= 1, "{pieces:?} {once:?}");
+        let available = |budget: &Budget| budget.datagram_tokens + budget.reliable_tokens;
+        assert!((available(&pieces) - available(&once)).abs() <= 1, "{pieces:?} {once:?}");
     }
 }

@@ -12,21 +12,21 @@ use quinn_proto::{
 use rustls::client::Resumption;
 use rustls::pki_types::UnixTime;
 use rustls::server::NoServerSessionStorage;
-use rustls::time_provider::TimeProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use super::clock::SharedTime;
 use super::congestion::NoCongestionControl;
 use super::connection_id::{SecretIds, initial_ids};
 use super::crypto::{ALPN, provider};
 use super::identity::Identity;
-use super::trust::{Expectation, PinVerifier, Verdict};
+use super::trust::{Expectation, Verdict, Verifier};
 use crate::limits;
 use crate::settings::DriverSettings;
 
-/// The name that each certificate of ours carries, and each client asks for. Nobody is recognised by it.
+/// The name that each certificate of ours carries, and clients ask for that recognise a server by its hash.
 pub(super) const SERVER_NAME: &str = "ghostline";
 
-/// Nothing that we check depends on the date: certificates are compared, not dated, and there are no tickets.
+/// Where certificates are compared nothing depends on the date, and there are no tickets.
 #[derive(Debug)]
 struct NoDate;
 
@@ -38,11 +38,11 @@ impl TimeProvider for NoDate {
 
 /// The server's side of TLS.
 pub(super) fn server_tls(identity: &Identity) -> Result<rustls::ServerConfig, rustls::Error> {
-    let (certificate, key) = identity.parts();
+    let (chain, key) = identity.parts();
     let mut config = rustls::ServerConfig::builder_with_details(provider(), Arc::new(NoDate))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     // No session is resumed: tickets would make the packets of equal runs differ.
     config.send_tls13_tickets = 0;
@@ -52,10 +52,14 @@ pub(super) fn server_tls(identity: &Identity) -> Result<rustls::ServerConfig, ru
 }
 
 /// The client's side of TLS, and where to read whether the server was turned down.
-fn client_tls(expectation: Expectation) -> Result<(rustls::ClientConfig, Verdict), rustls::Error> {
+fn client_tls(expectation: &Expectation) -> Result<(rustls::ClientConfig, Verdict), rustls::Error> {
     let provider = provider();
-    let (verifier, verdict) = PinVerifier::new(expectation, &provider);
-    let mut config = rustls::ClientConfig::builder_with_details(provider, Arc::new(NoDate))
+    let (verifier, verdict) = Verifier::new(expectation, &provider)?;
+    let time: Arc<dyn TimeProvider> = match expectation {
+        Expectation::VouchedFor { .. } => Arc::new(DefaultTimeProvider),
+        Expectation::Any | Expectation::OneOf(_) => Arc::new(NoDate),
+    };
+    let mut config = rustls::ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
@@ -143,7 +147,7 @@ impl ClientConfigs {
     }
 
     /// For one attempt, and where to read whether the server was turned down.
-    pub(super) fn attempt(&self, expectation: Expectation) -> Result<(ClientConfig, Verdict), rustls::Error> {
+    pub(super) fn attempt(&self, expectation: &Expectation) -> Result<(ClientConfig, Verdict), rustls::Error> {
         let (tls, verdict) = client_tls(expectation)?;
         let tls = QuicClientConfig::try_from(tls);
         let tls = tls.map_err(|_missing| rustls::Error::General("no cipher suite for the first packets".into()))?;

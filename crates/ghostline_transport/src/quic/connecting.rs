@@ -26,7 +26,7 @@ pub(super) struct Pending {
 
 enum Stage {
     /// The name is being looked up.
-    LookingUp { lookup: Lookup, hash: Option<CertificateHash> },
+    LookingUp { lookup: Lookup, name: String, hash: Option<CertificateHash> },
     /// The system gave no socket for the last try; another one may do.
     Waiting { target: Target, since: Duration },
 }
@@ -59,7 +59,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
                 let handle = self.core.connections.insert(None);
                 let handle = handle.map_err(|_full| ConnectError::TooManyConnections { limit })?;
                 let lookup = Lookup::begin(&*self.resolver, name, *port);
-                let stage = Stage::LookingUp { lookup, hash: server.hash };
+                let stage = Stage::LookingUp { lookup, name: name.clone(), hash: server.hash };
                 self.pending.push(Pending { handle, first, stage });
                 Ok(handle)
             }
@@ -75,7 +75,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
         if !can_be_connected_to(&address) {
             return Err(ConnectError::InvalidAddress { address });
         }
-        let expectation = self.trust.expectation(address, hash).ok_or(ConnectError::NotTrusted { address })?;
+        let expectation = self.trust.expectation(address, None, hash).ok_or(ConnectError::NotTrusted { address })?;
         let first = self.core.clock.advance(now);
         let limit = self.core.connections.limit();
         let handle = self.core.connections.insert(None);
@@ -128,10 +128,13 @@ impl<S: DatagramSocket> QuicDriver<S> {
             let Pending { handle, first, stage } = pending;
             match stage {
                 _ if is_overdue(first) => self.give_up(handle, stage.overdue(), events),
-                Stage::LookingUp { mut lookup, hash } => match lookup.take() {
-                    None => self.pending.push(Pending { handle, first, stage: Stage::LookingUp { lookup, hash } }),
+                Stage::LookingUp { mut lookup, name, hash } => match lookup.take() {
+                    None => {
+                        let stage = Stage::LookingUp { lookup, name, hash };
+                        self.pending.push(Pending { handle, first, stage });
+                    }
                     Some(Err(text)) => self.give_up(handle, DisconnectCause::NameNotResolved { text }, events),
-                    Some(Ok(addresses)) => self.resolved(handle, first, addresses, hash, events),
+                    Some(Ok(addresses)) => self.resolved((handle, first), &name, addresses, hash, events),
                 },
                 Stage::Waiting { target, since }
                     if now.saturating_sub(since) < target.patience(&self.core.settings) =>
@@ -146,8 +149,8 @@ impl<S: DatagramSocket> QuicDriver<S> {
     /// A name has led to addresses: those that may be trusted are tried.
     fn resolved(
         &mut self,
-        handle: DriverConnection,
-        first: Duration,
+        (handle, first): (DriverConnection, Duration),
+        name: &str,
         addresses: Vec<SocketAddr>,
         hash: Option<CertificateHash>,
         events: &mut Vec<DriverEvent>,
@@ -155,7 +158,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
         let mut candidates = Vec::new();
         let mut refused = None;
         for address in addresses.into_iter().map(canonical).filter(can_be_connected_to) {
-            match self.trust.expectation(address, hash) {
+            match self.trust.expectation(address, Some(name), hash) {
                 Some(expectation) => candidates.push((address, expectation)),
                 None => refused = refused.or(Some(address)),
             }

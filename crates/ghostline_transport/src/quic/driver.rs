@@ -18,19 +18,17 @@ use super::port::{Core, Location, Port};
 use super::resolve::Resolver;
 use super::settings::{QuicDriverError, QuicSettings};
 use super::socket::DatagramSocket;
-use super::stats::QuicStats;
 use super::trust::Trust;
 use crate::address::ServerAddress;
 use crate::certificate_hash::CertificateHash;
 use crate::close::CloseReason;
-use crate::driver::{
-    Capabilities, ConnectionStatistics, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind,
-};
+use crate::driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
 use crate::limits;
 use crate::settings::DriverSettings;
 use crate::simulator::LinkProfile;
 use crate::slots::Slots;
+use crate::statistics::{ConnectionStatistics, DriverStatistics};
 
 /// A driver whose connections are encrypted by QUIC and carried by datagrams, over UDP or a simulated network.
 ///
@@ -97,7 +95,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
             clock,
             connections: Slots::new(settings.max_connections),
             unanswered: Vec::new(),
-            stats: QuicStats::default(),
+            stats: DriverStatistics::default(),
             spare: Vec::new(),
             packet: Vec::new(),
             handshakes_left: limits::HANDSHAKES_PER_POLL,
@@ -126,23 +124,6 @@ impl<S: DatagramSocket> QuicDriver<S> {
     pub fn join_string(&self) -> Option<ServerAddress> {
         let address = self.listener()?.socket.local_address();
         Some(ServerAddress { hash: self.certificate_hash(), ..address.into() })
-    }
-
-    /// Gives the connections that this driver began a new local address, as after a change of networks. They go on.
-    ///
-    /// # Errors
-    /// The system's, if it gives no new socket; then the old one stays.
-    pub fn rebind(&mut self) -> io::Result<()> {
-        for port in self.ports.iter_mut().flatten().filter(|port| port.is_client) {
-            port.socket = S::bind(&self.network, wildcard(port.socket.local_address()))?;
-            port.moved();
-        }
-        Ok(())
-    }
-
-    /// Counters since the driver was made.
-    pub fn stats(&self) -> QuicStats {
-        self.core.stats
     }
 
     /// How clients are accepted; with a certificate made now if there is none yet.
@@ -289,7 +270,9 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
             return Err(SendError::TooLarge { limit, bytes: bytes.len() });
         }
         let buffer = core.spare.pop().unwrap_or_default();
-        link.send(pipeline, bytes, buffer, &core.settings, &mut core.stats)
+        link.send(pipeline, bytes, buffer, &core.settings, &mut core.stats)?;
+        core.stats.message_bytes_sent = core.stats.message_bytes_sent.saturating_add(bytes.len() as u64);
+        Ok(())
     }
 
     fn disconnect(&mut self, connection: DriverConnection, reason: CloseReason) {
@@ -333,6 +316,20 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
 
     fn set_link_profile(&mut self, profile: LinkProfile) -> Result<(), SimulatorError> {
         S::set_link_profile(&self.network, profile)
+    }
+
+    fn driver_statistics(&self) -> Option<DriverStatistics> {
+        Some(self.core.stats)
+    }
+
+    fn rebind(&mut self, ip: Option<IpAddr>) -> io::Result<()> {
+        for port in self.ports.iter_mut().flatten().filter(|port| port.is_client) {
+            let any = wildcard(port.socket.local_address());
+            let same_family = ip.filter(|ip| ip.is_ipv4() == any.is_ipv4());
+            port.socket = S::bind(&self.network, same_family.map_or(any, |ip| SocketAddr::new(ip, 0)))?;
+            port.moved();
+        }
+        Ok(())
     }
 
     fn recycle(&mut self, mut buffer: Vec<u8>) {

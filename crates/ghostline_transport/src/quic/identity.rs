@@ -19,13 +19,14 @@ use crate::limits::MAX_IDENTITY_BYTES;
 /// A server's certificate and private key. Keep it, and clients that pinned its hash recognise the server after a
 /// restart.
 pub struct Identity {
-    certificate: CertificateDer<'static>,
+    /// The server's own, then those that vouch for it, if any.
+    chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Clone for Identity {
     fn clone(&self) -> Self {
-        Self { certificate: self.certificate.clone(), key: self.key.clone_key() }
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
     }
 }
 
@@ -90,7 +91,7 @@ impl Identity {
         parameters.distinguished_name.push(DnType::CommonName, config::SERVER_NAME);
         let certificate = parameters.self_signed(&key).map_err(failed)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Self::checked(certificate.der().clone(), key)
+        Self::checked(vec![certificate.der().clone()], key)
     }
 
     /// A certificate in DER, and its private key in PKCS #8, SEC 1 or PKCS #1, in DER too.
@@ -102,10 +103,11 @@ impl Identity {
             return Err(IdentityError::TooLarge { limit: MAX_IDENTITY_BYTES });
         }
         let key = PrivateKeyDer::try_from(key.to_vec()).map_err(|_unknown| IdentityError::NoKey)?;
-        Self::checked(CertificateDer::from(certificate.to_vec()), key)
+        Self::checked(vec![CertificateDer::from(certificate.to_vec())], key)
     }
 
-    /// A text with a `CERTIFICATE` and a `PRIVATE KEY` block, in any order.
+    /// A text with a `CERTIFICATE` and a `PRIVATE KEY` block, in any order. Certificates behind the first vouch for it, for
+    /// clients that believe an [authority](super::Authorities).
     ///
     /// # Errors
     /// [`IdentityError`].
@@ -113,10 +115,10 @@ impl Identity {
         if text.len() > MAX_IDENTITY_BYTES {
             return Err(IdentityError::TooLarge { limit: MAX_IDENTITY_BYTES });
         }
-        let certificate = CertificateDer::from_pem_slice(text.as_bytes());
-        let certificate = certificate.map_err(|_error| IdentityError::NoCertificate)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or(IdentityError::NoCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_error| IdentityError::NoKey)?;
-        Self::checked(certificate, key)
+        Self::checked(chain, key)
     }
 
     /// The identity in a file; if there is no such file, a fresh one, which is written there for the next time. Where
@@ -146,31 +148,31 @@ impl Identity {
         }
     }
 
-    /// Both blocks in PEM, the key in the clear: for a file that only the server may read.
+    /// All blocks in PEM, the key in the clear: for a file that only the server may read.
     pub fn to_pem(&self) -> String {
         let key_label = match &self.key {
             PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
             PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
             _ => "PRIVATE KEY",
         };
-        let mut text = pem("CERTIFICATE", &self.certificate);
+        let mut text: String = self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
         text.push_str(&pem(key_label, self.key.secret_der()));
         text
     }
 
     /// What a client recognises this server by.
     pub fn hash(&self) -> CertificateHash {
-        CertificateHash::of_certificate(&self.certificate)
+        CertificateHash::of_certificate(self.chain.first().map_or(&[], |certificate| certificate))
     }
 
-    fn checked(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
-        let identity = Self { certificate, key };
+    fn checked(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+        let identity = Self { chain, key };
         config::server_tls(&identity).map_err(|error| IdentityError::Unusable { text: error.to_string() })?;
         Ok(identity)
     }
 
-    pub(super) fn parts(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        (self.certificate.clone(), self.key.clone_key())
+    pub(super) fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain.clone(), self.key.clone_key())
     }
 }
 
@@ -196,7 +198,7 @@ mod tests {
         let all: Vec<Identity> = (0..20).map(|_| Identity::self_signed().unwrap()).collect();
         assert_ne!(all[0].hash(), all[1].hash());
         for identity in &all {
-            assert_eq!(identity.certificate.len(), all[0].certificate.len());
+            assert_eq!(identity.chain[0].len(), all[0].chain[0].len());
         }
     }
 
@@ -206,8 +208,8 @@ mod tests {
         let text = identity.to_pem();
         assert_eq!(Identity::from_pem(&text).unwrap().hash(), identity.hash());
         assert_eq!(Identity::from_pem(&text).unwrap().to_pem(), text);
-        let (certificate, key) = identity.parts();
-        assert_eq!(Identity::from_der(&certificate, key.secret_der()).unwrap().hash(), identity.hash());
+        let (chain, key) = identity.parts();
+        assert_eq!(Identity::from_der(&chain[0], key.secret_der()).unwrap().hash(), identity.hash());
         assert!(!format!("{identity:?}").contains(&text[100..120]), "the key is not printed");
     }
 
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn each_mistake_is_told_apart() {
         let (first, second) = (Identity::self_signed().unwrap(), Identity::self_signed().unwrap());
-        let (certificate, key) = (pem("CERTIFICATE", &first.certificate), pem("PRIVATE KEY", first.key.secret_der()));
+        let (certificate, key) = (pem("CERTIFICATE", &first.chain[0]), pem("PRIVATE KEY", first.key.secret_der()));
         let other = pem("PRIVATE KEY", second.key.secret_der());
         let error = |text: &str| Identity::from_pem(text).unwrap_err();
         assert_eq!(error(""), IdentityError::NoCertificate);

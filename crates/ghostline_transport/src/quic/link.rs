@@ -13,13 +13,13 @@ use super::budget::Budget;
 use super::congestion::Totals;
 use super::fragment::Reassembler;
 use super::frame::{FrameReader, STREAM_VERSION, framed};
-use super::stats::{QuicStats, count};
 use super::trust::{Expectation, Verdict};
 use crate::close::CloseReason;
-use crate::driver::{ConnectionStatistics, DriverConnection, DriverEvent, Pipeline};
+use crate::driver::{DriverConnection, DriverEvent, Pipeline};
 use crate::error::SendError;
 use crate::limits;
 use crate::settings::DriverSettings;
+use crate::statistics::{ConnectionStatistics, DriverStatistics, UnreliableDrops, count};
 
 /// Where an attempt to connect may lead, over all its tries.
 pub(super) struct Target {
@@ -113,7 +113,9 @@ pub(super) struct Link {
     pub(super) pinged_at: Duration,
     pub(super) malformed: u32,
     pub(super) malformed_since: Duration,
-    pub(super) dropped: u64,
+    pub(super) dropped: UnreliableDrops,
+    pub(super) keep_alives: u64,
+    pub(super) acks_alone: u64,
 }
 
 impl Link {
@@ -140,7 +142,9 @@ impl Link {
             pinged_at: now,
             malformed: 0,
             malformed_since: now,
-            dropped: 0,
+            dropped: UnreliableDrops::default(),
+            keep_alives: 0,
+            acks_alone: 0,
         }
     }
 
@@ -151,20 +155,34 @@ impl Link {
     /// Numbers for tools.
     pub(super) fn statistics(&self, now: Duration) -> ConnectionStatistics {
         let stats = self.connection.stats();
+        let Totals { acked_bytes, lost_bytes } = Totals::of(self.connection.congestion_state());
+        let silent_since = self.silent_since.unwrap_or(now);
+        let budget = self.budget.numbers();
         ConnectionStatistics {
             round_trip: stats.path.rtt,
+            usual_round_trip: budget.usual_rtt,
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
+            packets_of_acks_alone: self.acks_alone,
             bytes_sent: stats.udp_tx.bytes,
             bytes_received: stats.udp_rx.bytes,
-            budget_bytes_per_second: self.budget.rate(),
-            budget_available_bytes: self.budget.available(),
-            brakes_for_loss: self.budget.brakes_for_loss(),
-            brakes_for_delay: self.budget.brakes_for_delay(),
+            bytes_acknowledged: acked_bytes,
+            bytes_lost: lost_bytes,
+            largest_packet_bytes: stats.path.current_mtu,
+            budget_bytes_per_second: budget.rate,
+            budget_burst_bytes: budget.burst,
+            budget_unreliable_bytes: budget.datagram_tokens,
+            budget_reliable_bytes: budget.reliable_tokens,
+            arriving_bytes_per_second: budget.arriving,
+            brakes_for_loss: budget.brakes_for_loss,
+            brakes_for_delay: budget.brakes_for_delay,
+            is_braking: budget.is_braking,
             unreliable_dropped: self.dropped,
             unreliable_incomplete: self.reassembler.displaced(),
             reliable_waiting_bytes: self.reliable_bytes as u64,
+            silent_for: now.saturating_sub(silent_since),
             is_silent: self.is_silent(now),
+            keep_alives_sent: self.keep_alives,
         }
     }
 
@@ -175,7 +193,7 @@ impl Link {
         bytes: &[u8],
         mut buffer: Vec<u8>,
         settings: &DriverSettings,
-        stats: &mut QuicStats,
+        stats: &mut DriverStatistics,
     ) -> Result<(), SendError> {
         let (messages, waiting) = match pipeline {
             Pipeline::ReliableOrdered => (self.reliable.len(), self.reliable_bytes),
@@ -190,8 +208,8 @@ impl Link {
             self.reliable_bytes = self.reliable_bytes.saturating_add(frame.len());
             self.reliable.push_back(Bytes::from(frame));
         } else if is_full {
-            count(&mut stats.dropped_by_queue);
-            count(&mut self.dropped);
+            count(&mut stats.unreliable_dropped.by_queue);
+            count(&mut self.dropped.by_queue);
         } else {
             buffer.clear();
             buffer.extend_from_slice(bytes);
@@ -234,7 +252,7 @@ impl Link {
         handle: DriverConnection,
         now: Duration,
         settings: &DriverSettings,
-        stats: &mut QuicStats,
+        stats: &mut DriverStatistics,
         spare: &mut Vec<Vec<u8>>,
         events: &mut Vec<DriverEvent>,
     ) -> Result<(), Broken> {

@@ -28,7 +28,6 @@ mod resolve;
 mod send;
 mod settings;
 mod socket;
-mod stats;
 mod trust;
 
 pub(crate) use crypto::sha256;
@@ -40,5 +39,4 @@ pub use socket::{
     DatagramSocket, ImpairedNetwork, ImpairedSocket, Incoming, Outgoing, RecordedPacket, SimulatedHost,
     SimulatedNetwork, SimulatedSocket, UdpNetwork, UdpSocket, lan_ip,
 };
-pub use stats::QuicStats;
-pub use trust::Trust;
+pub use trust::{Authorities, AuthoritiesError, Trust};

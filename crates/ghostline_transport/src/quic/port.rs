@@ -10,16 +10,17 @@ use quinn_proto::{ConnectionHandle, Endpoint, EndpointEvent, Transmit};
 
 use super::cause;
 use super::clock::Clock;
-use super::config::{ClientConfigs, SERVER_NAME};
+use super::config::ClientConfigs;
 use super::link::{Attempt, Link, Phase, Target};
+use super::receive::frames;
 use super::socket::{DatagramSocket, Outgoing};
-use super::stats::{QuicStats, count};
 use super::trust::Expectation;
 use crate::close::{CloseReason, DisconnectCause};
 use crate::driver::{DriverConnection, DriverEvent};
 use crate::limits;
 use crate::settings::DriverSettings;
 use crate::slots::Slots;
+use crate::statistics::{DriverStatistics, count};
 
 /// Where a connection lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Core {
     pub(super) connections: Slots<Option<Location>>,
     /// Attempts to connect whose last try led to nothing.
     pub(super) unanswered: Vec<Target>,
-    pub(super) stats: QuicStats,
+    pub(super) stats: DriverStatistics,
     /// Free buffers.
     pub(super) spare: Vec<Vec<u8>>,
     /// Scratch for packets, empty between calls.
@@ -77,7 +78,7 @@ pub(super) fn send<S: DatagramSocket>(
     now: Duration,
     transmit: &Transmit,
     packet: &[u8],
-    stats: &mut QuicStats,
+    stats: &mut DriverStatistics,
 ) -> usize {
     let bytes = packet.get(..transmit.size).unwrap_or(packet);
     let segment_bytes = transmit.segment_size.unwrap_or(bytes.len()).max(1);
@@ -94,7 +95,14 @@ pub(super) fn send<S: DatagramSocket>(
         Err(_lost) => &mut stats.packets_unsent,
     };
     *counter = counter.saturating_add(packets as u64);
+    stats.bytes_sent = stats.bytes_sent.saturating_add(bytes.len() as u64);
     bytes.len().saturating_add(packets.saturating_mul(limits::UDP_HEADER_BYTES))
+}
+
+/// Frames sent that are more than acknowledgements.
+fn frames_but_acks(link: &Link) -> u64 {
+    let sent = link.connection.stats().frame_tx;
+    frames(&sent).saturating_sub(sent.acks)
 }
 
 /// Nobody answered this try: the driver decides on the next one, which may need another socket.
@@ -179,10 +187,10 @@ impl<S: DatagramSocket> Port<S> {
         expectation: Expectation,
         core: &Core,
     ) -> Result<usize, Target> {
-        let Ok((config, verdict)) = core.clients.attempt(expectation) else {
+        let Ok((config, verdict)) = core.clients.attempt(&expectation) else {
             return Err(target);
         };
-        let connected = self.endpoint.connect(core.clock.instant(), config, address, SERVER_NAME);
+        let connected = self.endpoint.connect(core.clock.instant(), config, address, expectation.server_name());
         let Ok((handle, connection)) = connected else {
             return Err(target);
         };
@@ -444,12 +452,18 @@ impl<S: DatagramSocket> Port<S> {
         let burst = usize::try_from(link.budget.burst()).unwrap_or(usize::MAX);
         let limit = burst.saturating_add(paid).saturating_add(limits::MAX_FRAGMENTED_BYTES);
         let mut sent = 0_usize;
+        let mut told = frames_but_acks(link);
         while sent < limit {
             packet.clear();
             let Some(transmit) = link.connection.poll_transmit(instant, self.socket.max_segments(), packet) else {
                 break;
             };
             sent = sent.saturating_add(send(&mut self.socket, now, &transmit, packet, stats));
+            let before = core::mem::replace(&mut told, frames_but_acks(link));
+            if told == before {
+                count(&mut link.acks_alone);
+                count(&mut stats.packets_of_acks_alone);
+            }
         }
         packet.clear();
         link.budget.settle(sent.saturating_sub(paid));

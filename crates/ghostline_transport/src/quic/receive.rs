@@ -7,8 +7,8 @@ use quinn_proto::{DatagramEvent, EcnCodepoint, FrameStats, Transmit};
 use super::link::{Link, Phase};
 use super::port::{Core, Port, send};
 use super::socket::DatagramSocket;
-use super::stats::count;
 use crate::limits;
+use crate::statistics::count;
 
 impl<S: DatagramSocket> Port<S> {
     /// Packets from the socket to the connections that they belong to.
@@ -20,6 +20,7 @@ impl<S: DatagramSocket> Port<S> {
         let stats = &mut core.stats;
         socket.receive(now, limits::RECEIVE_PACKETS_PER_POLL, &mut |packet| {
             count(&mut stats.packets_received);
+            stats.bytes_received = stats.bytes_received.saturating_add(packet.bytes.len() as u64);
             let mut answer = Vec::new();
             let ecn = EcnCodepoint::from_bits(packet.ecn);
             let bytes = BytesMut::from(packet.bytes);
@@ -88,8 +89,8 @@ impl<S: DatagramSocket> Port<S> {
     }
 }
 
-/// Frames of any kind that were received. Every packet that is taken has at least one.
-fn frames(stats: &FrameStats) -> u64 {
+/// Frames of any kind. Every packet that is taken has at least one.
+pub(super) fn frames(stats: &FrameStats) -> u64 {
     [
         stats.acks,
         stats.ack_frequency,

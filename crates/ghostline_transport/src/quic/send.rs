@@ -12,9 +12,9 @@ use super::cause;
 use super::congestion::Totals;
 use super::fragment::{FRAGMENT_HEADER_BYTES, datagrams};
 use super::link::{Link, Phase};
-use super::stats::{QuicStats, count};
 use crate::limits;
 use crate::settings::DriverSettings;
+use crate::statistics::{DriverStatistics, count};
 
 impl Link {
     /// Hands to QUIC what the budget permits. Returns the bytes that were paid for.
@@ -22,7 +22,7 @@ impl Link {
         &mut self,
         now: Duration,
         settings: &DriverSettings,
-        stats: &mut QuicStats,
+        stats: &mut DriverStatistics,
         spare: &mut Vec<Vec<u8>>,
     ) -> usize {
         let totals = self.note_acks();
@@ -46,12 +46,12 @@ impl Link {
         &mut self,
         now: Duration,
         settings: &DriverSettings,
-        stats: &mut QuicStats,
+        stats: &mut DriverStatistics,
         spare: &mut Vec<Vec<u8>>,
     ) {
         for (_pipeline, buffer) in self.unreliable.drain(..) {
-            count(&mut stats.dropped_by_silence);
-            count(&mut self.dropped);
+            count(&mut stats.unreliable_dropped.by_silence);
+            count(&mut self.dropped.by_silence);
             spare.push(buffer);
         }
         self.unreliable_bytes = 0;
@@ -59,17 +59,23 @@ impl Link {
         if now.saturating_sub(self.pinged_at) >= interval {
             self.pinged_at = now;
             self.connection.ping();
+            count(&mut self.keep_alives);
         }
     }
 
-    fn hand_over_datagrams(&mut self, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>, is_budgeted: bool) -> usize {
+    fn hand_over_datagrams(
+        &mut self,
+        stats: &mut DriverStatistics,
+        spare: &mut Vec<Vec<u8>>,
+        is_budgeted: bool,
+    ) -> usize {
         let mut paid = 0_usize;
         let reliable_waits = !self.reliable.is_empty();
         self.unreliable_bytes = 0;
         while let Some((pipeline, message)) = self.unreliable.pop_front() {
             if is_budgeted && !self.budget.admits_datagram(reliable_waits) {
-                count(&mut stats.dropped_by_budget);
-                count(&mut self.dropped);
+                count(&mut stats.unreliable_dropped.by_budget);
+                count(&mut self.dropped.by_budget);
                 spare.push(message);
                 continue;
             }
@@ -85,8 +91,8 @@ impl Link {
                 is_taken &= queue.send(Bytes::from(datagram), true).is_ok();
             });
             if cut.is_err() || !is_taken {
-                count(&mut stats.dropped_by_size);
-                count(&mut self.dropped);
+                count(&mut stats.unreliable_dropped.by_size);
+                count(&mut self.dropped.by_size);
             }
             self.budget.spend_datagram(cost);
             paid = paid.saturating_add(cost);
@@ -136,7 +142,13 @@ impl Link {
     }
 
     /// Sends what is left, and closes once the reliable messages have arrived or time is up.
-    pub(super) fn linger(&mut self, now: Duration, instant: Instant, stats: &mut QuicStats, spare: &mut Vec<Vec<u8>>) {
+    pub(super) fn linger(
+        &mut self,
+        now: Duration,
+        instant: Instant,
+        stats: &mut DriverStatistics,
+        spare: &mut Vec<Vec<u8>>,
+    ) {
         let Phase::Lingering { since, .. } = &self.phase else {
             return;
         };

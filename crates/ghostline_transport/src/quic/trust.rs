@@ -1,17 +1,23 @@
 //! Whom a client believes: the rule which certificates an address needs, and the check in the handshake.
 //! Hashes come from addresses and settings; the verdict goes to rustls, and its reason to the connection.
 
+use core::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use thiserror::Error as ThisError;
+
+use super::config::SERVER_NAME;
 use crate::certificate_hash::CertificateHash;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Which servers a client believes. Nobody is believed because of a name.
+/// Which servers a client believes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Trust {
@@ -19,6 +25,9 @@ pub enum Trust {
     LoopbackOrPinned(Vec<CertificateHash>),
     /// On any address only servers with one of these certificates.
     Pinned(Vec<CertificateHash>),
+    /// On a loopback address any server, elsewhere those that one of these authorities vouches for, under the name or
+    /// address that they were called by.
+    Authorities(Authorities),
 }
 
 impl Default for Trust {
@@ -33,18 +42,96 @@ impl Trust {
         Self::LoopbackOrPinned(vec![hash])
     }
 
-    /// What the server at `address` must show; `None` if nothing that it could show would do. `named` is the hash that
-    /// was given with the address: it alone counts then.
-    pub(super) fn expectation(&self, address: SocketAddr, named: Option<CertificateHash>) -> Option<Expectation> {
+    /// What the server at `address` must show, which was called by `name`; `None` if nothing that it could show would do.
+    /// `named` is the hash that was given with the address: it alone counts then.
+    pub(super) fn expectation(
+        &self,
+        address: SocketAddr,
+        name: Option<&str>,
+        named: Option<CertificateHash>,
+    ) -> Option<Expectation> {
         if let Some(hash) = named {
             return Some(Expectation::OneOf(vec![hash]));
         }
+        let is_loopback = address.ip().to_canonical().is_loopback();
         match self {
-            Self::LoopbackOrPinned(_) if address.ip().to_canonical().is_loopback() => Some(Expectation::Any),
+            Self::LoopbackOrPinned(_) | Self::Authorities(_) if is_loopback => Some(Expectation::Any),
             Self::LoopbackOrPinned(hashes) | Self::Pinned(hashes) => {
                 (!hashes.is_empty()).then(|| Expectation::OneOf(hashes.clone()))
             }
+            Self::Authorities(authorities) => {
+                let name = name.map_or_else(|| address.ip().to_string(), str::to_owned);
+                Some(Expectation::VouchedFor { authorities: authorities.clone(), name })
+            }
         }
+    }
+}
+
+/// Certificate authorities that a client believes. Clones share them.
+#[derive(Clone)]
+pub struct Authorities(Arc<RootCertStore>);
+
+impl PartialEq for Authorities {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
+impl Eq for Authorities {}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({})", self.0.len())
+    }
+}
+
+/// There are no authorities to believe.
+#[derive(Clone, PartialEq, Eq, Debug, ThisError)]
+#[non_exhaustive]
+pub enum AuthoritiesError {
+    /// A certificate can't be read.
+    #[error("the certificate of an authority can't be used: {text}")]
+    Unusable {
+        /// What the library said.
+        text: String,
+    },
+    /// Not a single one was found.
+    #[error("no certificate authority was found{}", if text.is_empty() { String::new() } else { format!(": {text}") })]
+    None {
+        /// What went wrong on the way, if anything.
+        text: String,
+    },
+}
+
+impl Authorities {
+    /// The authorities with these certificates in DER, for a game that has one of its own.
+    ///
+    /// # Errors
+    /// [`AuthoritiesError`] if one of them can't be read, or there is none.
+    pub fn from_der<'a>(certificates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, AuthoritiesError> {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates {
+            let added = store.add(CertificateDer::from(certificate.to_vec()));
+            added.map_err(|error| AuthoritiesError::Unusable { text: error.to_string() })?;
+        }
+        Self::of(store, String::new())
+    }
+
+    /// The authorities that the operating system believes, as browsers do.
+    ///
+    /// # Errors
+    /// [`AuthoritiesError::None`] if it names none.
+    #[cfg(feature = "system-roots")]
+    pub fn of_the_system() -> Result<Self, AuthoritiesError> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        // Stores of systems hold oddities that no library reads.
+        store.add_parsable_certificates(found.certs);
+        Self::of(store, found.errors.first().map(ToString::to_string).unwrap_or_default())
+    }
+
+    fn of(store: RootCertStore, text: String) -> Result<Self, AuthoritiesError> {
+        if store.is_empty() { Err(AuthoritiesError::None { text }) } else { Ok(Self(Arc::new(store))) }
     }
 }
 
@@ -53,6 +140,17 @@ impl Trust {
 pub(super) enum Expectation {
     Any,
     OneOf(Vec<CertificateHash>),
+    VouchedFor { authorities: Authorities, name: String },
+}
+
+impl Expectation {
+    /// The name under which the server is asked for its certificate.
+    pub(super) fn server_name(&self) -> &str {
+        match self {
+            Self::Any | Self::OneOf(_) => SERVER_NAME,
+            Self::VouchedFor { name, .. } => name,
+        }
+    }
 }
 
 /// Whether a server was turned down for its certificate. The handshake itself only says that it failed.
@@ -65,41 +163,63 @@ impl Verdict {
     }
 }
 
-/// Compares the certificate's hash; the signature of the handshake, which proves that the server owns the
-/// certificate's key, is checked as ever.
+/// Looks at the server's certificate: whose it is, or who vouches for it. The signature of the handshake, which proves
+/// that the server owns the certificate's key, is checked as ever.
 #[derive(Debug)]
-pub(super) struct PinVerifier {
-    expectation: Expectation,
+pub(super) struct Verifier {
+    check: Check,
     verdict: Verdict,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl PinVerifier {
-    pub(super) fn new(expectation: Expectation, provider: &CryptoProvider) -> (Self, Verdict) {
+#[derive(Debug)]
+enum Check {
+    Nothing,
+    Hash(Vec<CertificateHash>),
+    Authorities(Arc<WebPkiServerVerifier>),
+}
+
+impl Verifier {
+    pub(super) fn new(expectation: &Expectation, provider: &Arc<CryptoProvider>) -> Result<(Self, Verdict), Error> {
+        let check = match expectation {
+            Expectation::Any => Check::Nothing,
+            Expectation::OneOf(hashes) => Check::Hash(hashes.clone()),
+            Expectation::VouchedFor { authorities, .. } => {
+                let roots = Arc::clone(&authorities.0);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
+                Check::Authorities(verifier.map_err(|error| Error::General(error.to_string()))?)
+            }
+        };
         let verdict = Verdict::default();
         let algorithms = provider.signature_verification_algorithms;
-        (Self { expectation, verdict: verdict.clone(), algorithms }, verdict)
+        Ok((Self { check, verdict: verdict.clone(), algorithms }, verdict))
     }
 }
 
-impl ServerCertVerifier for PinVerifier {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let is_expected = match &self.expectation {
-            Expectation::Any => true,
-            Expectation::OneOf(hashes) => hashes.contains(&CertificateHash::of_certificate(end_entity)),
+        let mismatch = || Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure);
+        let outcome = match &self.check {
+            Check::Nothing => Ok(ServerCertVerified::assertion()),
+            Check::Hash(hashes) if hashes.contains(&CertificateHash::of_certificate(end_entity)) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Check::Hash(_) => Err(mismatch()),
+            Check::Authorities(verifier) => {
+                verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
         };
-        if is_expected {
-            return Ok(ServerCertVerified::assertion());
+        if outcome.is_err() {
+            self.verdict.0.store(true, Ordering::Relaxed);
         }
-        self.verdict.0.store(true, Ordering::Relaxed);
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        outcome
     }
 
     fn verify_tls12_signature(
@@ -133,7 +253,7 @@ mod tests {
     const HASH: CertificateHash = CertificateHash::from_bytes([7; 32]);
 
     fn expectation(trust: &Trust, address: &str, named: Option<CertificateHash>) -> Option<Expectation> {
-        trust.expectation(address.parse().unwrap(), named)
+        trust.expectation(address.parse().unwrap(), None, named)
     }
 
     #[test]

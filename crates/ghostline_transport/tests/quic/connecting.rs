@@ -18,7 +18,7 @@ fn a_client_is_connected_within_a_few_polls() {
     let server = &mut world.server.driver;
     assert_eq!(server.remote_address(to_client).map(|address| address.ip()), Some(client_ip(0)));
     assert_eq!(server.local_address(), Some(server_address()));
-    assert_eq!(server.stats().accepted, 1);
+    assert_eq!(server.driver_statistics().unwrap().accepted, 1);
     let capabilities = server.capabilities();
     assert_eq!(capabilities.kind, TransportKind::Socket);
     assert!(capabilities.encrypted && !capabilities.reliable);
@@ -33,7 +33,7 @@ fn many_clients_connect_at_once_and_are_told_apart() {
     }
     world.until(600, |world| world.server.accepted().len() == 100);
     world.ticks(10);
-    let stats = world.server.driver.stats();
+    let stats = world.server.driver.driver_statistics().unwrap();
     assert!(stats.retries > 0, "so many had to prove their address: {stats:?}");
     for (number, client) in world.clients.iter_mut().enumerate() {
         let [DriverEvent::Connected { connection }] = client.take()[..] else { panic!("client {number}") };
@@ -84,7 +84,7 @@ fn a_full_server_refuses_and_says_so() {
     let cause = DisconnectCause::Refused;
     assert_eq!(world.clients[2].events, [DriverEvent::Disconnected { connection, cause }]);
     assert_eq!(world.server.accepted().len(), 2);
-    assert_eq!(world.server.driver.stats().refused, 1);
+    assert_eq!(world.server.driver.driver_statistics().unwrap().refused, 1);
     // A place that becomes free is given away again.
     let first = world.server.accepted()[0];
     world.server.driver.disconnect(first, Default::default());

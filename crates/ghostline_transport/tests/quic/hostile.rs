@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use ghostline_transport::{
     DatagramSocket, DisconnectCause, Driver, DriverConnection, DriverEvent, Outgoing, Pipeline, SimulatedSocket, limits,
 };
+use quinn_proto::congestion::NewRenoConfig;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{
     ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
-    StreamId, VarInt,
+    StreamId, TransportConfig, VarInt,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -69,9 +70,13 @@ struct Attack {
 }
 
 impl Attack {
-    #[expect(clippy::disallowed_methods, reason = "quinn-proto counts in `Instant`s")]
     fn begin(alpn: &[u8]) -> Self {
-        let world = World::new(0);
+        Self::begin_in(World::new(0), alpn)
+    }
+
+    /// Somebody without any brake.
+    #[expect(clippy::disallowed_methods, reason = "quinn-proto counts in `Instant`s")]
+    fn begin_in(world: World, alpn: &[u8]) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -80,12 +85,17 @@ impl Attack {
             .with_custom_certificate_verifier(Arc::new(Anybody))
             .with_no_client_auth();
         tls.alpn_protocols = vec![alpn.to_vec()];
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let mut unbraked = NewRenoConfig::default();
+        unbraked.initial_window(1 << 40);
+        let mut transport = TransportConfig::default();
+        transport.congestion_controller_factory(Arc::new(unbraked)).datagram_send_buffer_size(64 * 1024 * 1024);
+        config.transport_config(Arc::new(transport));
         let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
         let epoch = Instant::now();
         let (handle, connection) = endpoint.connect(epoch, config, server_address(), "anybody").unwrap();
         let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
-        let socket = SimulatedSocket::bind(&world.network.host(client_ip(0)), any).unwrap();
+        let socket = SimulatedSocket::bind(&world.network.host(client_ip(100)), any).unwrap();
         Self { world, socket, endpoint, handle, connection, epoch, lost: None }
     }
 
@@ -163,7 +173,7 @@ fn malformed_datagrams_are_dropped_and_counted_until_they_are_too_many() {
     attack.datagram(b"\0fine");
     attack.ticks(3);
     assert_eq!(attack.world.server.received(), [(Pipeline::Unreliable, &b"fine"[..])]);
-    assert_eq!(attack.world.server.driver.stats().malformed, u64::from(limits::MAX_MALFORMED));
+    assert_eq!(attack.world.server.driver.driver_statistics().unwrap().malformed, u64::from(limits::MAX_MALFORMED));
     attack.datagram(&[]);
     attack.expect_protocol_error(connection);
 }
@@ -204,7 +214,7 @@ fn truncated_and_flipped_fragments_never_become_a_message_that_was_not_sent() {
         assert!(bytes.len() <= 1_200 && bytes.len() % 400 < 8, "{}", bytes.len());
     }
     assert!(attack.lost.is_none(), "each round in its time is forgiven: {:?}", attack.lost);
-    assert!(attack.world.server.driver.stats().malformed > 50);
+    assert!(attack.world.server.driver.driver_statistics().unwrap().malformed > 50);
     assert!(attack.world.server.driver.remote_address(connection).is_some());
 }
 
@@ -260,7 +270,7 @@ fn a_client_of_another_protocol_gets_no_connection() {
     attack.ticks(30);
     assert!(matches!(attack.lost, Some(ConnectionError::ConnectionClosed(_))), "{:?}", attack.lost);
     assert_eq!(attack.world.server.events, []);
-    assert_eq!(attack.world.server.driver.stats().handshakes_failed, 1);
+    assert_eq!(attack.world.server.driver.driver_statistics().unwrap().handshakes_failed, 1);
 }
 
 #[test]
@@ -273,5 +283,50 @@ fn a_close_with_a_strange_code_or_text_is_told_without_harm() {
         attack.connection.close(instant, code, Bytes::from(vec![0xFF; 1_000]));
         attack.ticks(3);
         assert_eq!(attack.world.server.events, [DriverEvent::Disconnected { connection, cause }]);
+    }
+}
+
+#[test]
+fn ten_thousand_messages_of_a_hostile_peer_in_a_tick_cost_the_peer_its_own_and_nobody_else() {
+    let mut world = World::new(1);
+    let honest = world.connect(0);
+    world.ticks(10);
+    let to_honest = world.server.accepted()[0];
+    world.server.take();
+    let mut attack = Attack::begin_in(world, b"ghostline/1");
+    attack.ticks(10);
+    let hostile = attack.world.server.accepted()[0];
+    attack.world.server.take();
+    attack.world.clients[0].take();
+    for round in 0..5_u8 {
+        for number in 0..10_000_u32 {
+            // The header of a whole unreliable message, then a payload.
+            let mut message = vec![0; 100];
+            message[1..5].copy_from_slice(&number.to_le_bytes());
+            attack.datagram(&message);
+        }
+        attack.world.clients[0].driver.send(honest, Pipeline::Unreliable, &[round]).unwrap();
+        attack.world.server.driver.send(to_honest, Pipeline::Unreliable, &[round]).unwrap();
+        attack.ticks(1);
+        let of =
+            |wanted: DriverConnection| {
+                attack.world.server.events.iter().filter(
+                    move |event| matches!(event, DriverEvent::Received { connection, .. } if *connection == wanted),
+                )
+            };
+        let taken = of(hostile).count();
+        assert!(taken * 100 <= limits::DATAGRAM_RECEIVE_BYTES, "{taken} messages in a poll");
+        attack.ticks(3);
+        let heard = attack.world.clients[0].received();
+        assert_eq!(heard.last(), Some(&(Pipeline::Unreliable, &[round][..])), "the honest client hears of every tick");
+        let from_honest = attack
+            .world
+            .server
+            .events
+            .iter()
+            .filter(|event| matches!(event, DriverEvent::Received { connection, .. } if *connection == to_honest));
+        assert_eq!(from_honest.count(), 1, "and is heard");
+        attack.world.server.take();
+        attack.world.clients[0].take();
     }
 }

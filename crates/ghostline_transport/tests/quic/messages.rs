@@ -159,7 +159,7 @@ fn a_full_reliable_queue_says_so_and_a_full_unreliable_one_drops() {
     }
     assert_eq!(driver.send(to_client, Pipeline::ReliableOrdered, b"x"), Err(SendError::QueueFull));
     assert_eq!(driver.send(to_client, Pipeline::Unreliable, b"x"), Ok(()));
-    assert_eq!(driver.stats().dropped_by_queue, 1);
+    assert_eq!(driver.driver_statistics().unwrap().unreliable_dropped.by_queue, 1);
     world.tick();
     assert_eq!(world.server.driver.send(to_client, Pipeline::ReliableOrdered, b"x"), Ok(()));
 }
@@ -187,7 +187,7 @@ fn corrupted_and_duplicated_packets_are_dropped_and_counted() {
     for (_, bytes) in &received {
         assert_eq!(*bytes, numbered(number_of(bytes), 50));
     }
-    let stats = world.clients[0].driver.stats();
+    let stats = world.clients[0].driver.driver_statistics().unwrap();
     assert!(stats.packets_discarded + stats.packets_stray > 50, "{stats:?}");
 }
 
@@ -211,7 +211,7 @@ fn a_link_that_is_cut_for_three_seconds_goes_on_where_it_was() {
         world.tick();
         if number == 200 {
             assert!(world.server.driver.statistics(to_client).unwrap().is_silent);
-            assert!(world.server.driver.stats().dropped_by_silence > 0);
+            assert!(world.server.driver.driver_statistics().unwrap().unreliable_dropped.by_silence > 0);
         }
     }
     world.ticks(300);
@@ -235,18 +235,68 @@ fn sides_that_both_send_in_each_tick_send_no_packets_for_acknowledgements_alone(
     let (mut world, to_client, to_server) = World::connected();
     world.profile(LinkProfile::rtt(60));
     // Probes for the size of the path, and fresh connection ids, are over by then.
-    for _ in 0..120 {
-        world.tick();
-    }
-    let counts = |world: &World| [&world.server, &world.clients[0]].map(|side| side.driver.stats().packets_sent);
+    world.ticks(120);
+    let counts =
+        |world: &World| [&world.server, &world.clients[0]].map(|side| side.driver.driver_statistics().unwrap());
     let before = counts(&world);
     for number in 0..600 {
         world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 300)).unwrap();
         world.clients[0].driver.send(to_server, Pipeline::Unreliable, &numbered(number, 60)).unwrap();
         world.tick();
     }
-    let after = counts(&world);
-    for (before, after) in before.into_iter().zip(after) {
-        assert!((600..=606).contains(&(after - before)), "{} packets for 600 messages", after - before);
+    for (before, after) in before.into_iter().zip(counts(&world)) {
+        let packets = after.packets_sent - before.packets_sent;
+        assert!((600..=606).contains(&packets), "{packets} packets for 600 messages");
+        assert_eq!(after.packets_of_acks_alone, before.packets_of_acks_alone);
     }
+    // A side that has nothing to say does acknowledge, and that is counted.
+    let before = counts(&world);
+    for number in 0..60 {
+        world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 300)).unwrap();
+        world.tick();
+    }
+    let [server, client] = counts(&world);
+    assert_eq!(server.packets_of_acks_alone, before[0].packets_of_acks_alone);
+    assert!(client.packets_of_acks_alone > before[1].packets_of_acks_alone + 10);
+    let statistics = world.clients[0].driver.statistics(to_server).unwrap();
+    assert_eq!(statistics.packets_of_acks_alone, client.packets_of_acks_alone);
+}
+
+#[test]
+fn every_number_of_the_budget_can_be_read() {
+    let (mut world, to_client, _) = World::connected();
+    world.profile(LinkProfile::rtt(60));
+    for number in 0..120 {
+        for _ in 0..40 {
+            world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 1_000)).unwrap();
+        }
+        world.server.driver.send(to_client, Pipeline::ReliableOrdered, &numbered(number, 60_000)).ok();
+        world.tick();
+    }
+    let statistics = world.server.driver.statistics(to_client).unwrap();
+    let all = world.server.driver.driver_statistics().unwrap();
+    assert!((60..140).contains(&statistics.round_trip.as_millis()), "{statistics:?}");
+    assert!((60..140).contains(&statistics.usual_round_trip.as_millis()), "{statistics:?}");
+    assert!(statistics.budget_bytes_per_second >= limits::MIN_RATE, "{statistics:?}");
+    assert!((limits::MIN_BURST_BYTES..=limits::MAX_BURST_BYTES).contains(&statistics.budget_burst_bytes));
+    assert!(statistics.budget_unreliable_bytes <= statistics.budget_burst_bytes, "{statistics:?}");
+    assert!(statistics.budget_reliable_bytes <= statistics.budget_burst_bytes, "{statistics:?}");
+    assert!(statistics.arriving_bytes_per_second > limits::MIN_RATE, "{statistics:?}");
+    assert!(statistics.bytes_acknowledged > 0 && statistics.bytes_acknowledged <= statistics.bytes_sent);
+    assert!(statistics.largest_packet_bytes >= limits::MIN_MTU_BYTES, "{statistics:?}");
+    assert!(statistics.unreliable_dropped.by_budget > 100, "{statistics:?}");
+    assert_eq!(statistics.unreliable_dropped, all.unreliable_dropped, "of one connection and of all");
+    assert!(statistics.reliable_waiting_bytes > 100_000, "{statistics:?}");
+    assert!(all.message_bytes_sent > 120 * 40_000 && all.bytes_sent >= statistics.bytes_sent, "{all:?}");
+    assert!(!statistics.is_silent && statistics.keep_alives_sent == 0, "{statistics:?}");
+    for direction in [ghostline_transport::Direction::ToServer, ghostline_transport::Direction::ToClient] {
+        world.network.cut(crate::harness::client_ip(0), direction, true);
+    }
+    for number in 0..180 {
+        world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 1_000)).unwrap();
+        world.tick();
+    }
+    let statistics = world.server.driver.statistics(to_client).unwrap();
+    assert!(statistics.is_silent && statistics.silent_for.as_millis() > 1_000, "{statistics:?}");
+    assert!(statistics.keep_alives_sent > 0 && statistics.unreliable_dropped.by_silence > 60, "{statistics:?}");
 }

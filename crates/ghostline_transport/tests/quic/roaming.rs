@@ -22,7 +22,7 @@ fn talk(world: &mut World, to_client: ghostline_transport::DriverConnection, tic
 fn a_client_that_rebinds_its_socket_keeps_its_connection() {
     let (mut world, to_client, to_server) = World::connected();
     let before = world.server.driver.remote_address(to_client);
-    world.clients[0].driver.rebind().unwrap();
+    world.clients[0].driver.rebind(None).unwrap();
     world.clients[0].driver.send(to_server, Pipeline::Unreliable, b"here").unwrap();
     assert_eq!(talk(&mut world, to_client, 30), 30);
     let after = world.server.driver.remote_address(to_client);

@@ -98,16 +98,17 @@ fn a_peer_that_talks_and_acknowledges_nothing_gets_keep_alives_only_and_is_close
         world.server.driver.send(to_client, Pipeline::Unreliable, &[2; 1_000]).unwrap();
         let _over = world.clients[0].driver.send(to_server, Pipeline::Unreliable, &[3; 50]);
         let silent = world.now - begin > Duration::from_millis(limits::SILENCE_MS + 100);
-        let before = world.server.driver.stats().packets_sent;
+        let before = world.server.driver.driver_statistics().unwrap().packets_sent;
         world.tick();
-        sent_while_silent += if silent { world.server.driver.stats().packets_sent - before } else { 0 };
+        sent_while_silent +=
+            if silent { world.server.driver.driver_statistics().unwrap().packets_sent - before } else { 0 };
         assert!(world.now - begin < Duration::from_secs(11), "it is closed at the idle time-out");
     }
     assert!(world.now - begin > Duration::from_millis(9_900));
     let timeout = DriverEvent::Disconnected { connection: to_client, cause: DisconnectCause::Timeout };
     assert_eq!(world.server.events.last(), Some(&timeout));
     assert!(sent_while_silent < 900, "acknowledgements and signs of life in nine seconds: {sent_while_silent}");
-    assert!(world.server.driver.stats().dropped_by_silence > 400);
+    assert!(world.server.driver.driver_statistics().unwrap().unreliable_dropped.by_silence > 400);
 }
 
 #[test]

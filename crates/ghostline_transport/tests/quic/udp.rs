@@ -90,7 +90,7 @@ fn a_client_that_rebinds_its_socket_keeps_its_connection() {
     let (mut server, mut client) = (driver(), driver());
     let (to_client, to_server) = connect(&mut server, &mut client, "127.0.0.1:0");
     let before = server.remote_address(to_client);
-    client.rebind().unwrap();
+    client.rebind(None).unwrap();
     client.send(to_server, Pipeline::ReliableOrdered, b"moved").unwrap();
     until(&mut server, &mut client, |server, _| !server.is_empty());
     assert_ne!(server.remote_address(to_client), before);
