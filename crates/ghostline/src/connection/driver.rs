@@ -20,6 +20,7 @@ use super::components::{
 };
 use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
+use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::world::{WorldKind, kind_of};
 
@@ -144,10 +145,17 @@ impl NetworkStreamDriver {
         self.require_approval
     }
 
-    /// At most so many clients at once; `None` (the default): as many as the drivers take. The next one is closed with
-    /// [`DisconnectReason::ServerFull`]; those who are there stay.
+    /// At most so many connected clients at once; `None` (the default): as many as the drivers take. The next one is closed with
+    /// [`DisconnectReason::ServerFull`], and never gets a number; those who are there stay.
     pub fn set_max_clients(&mut self, max_clients: Option<usize>) {
         self.max_clients = max_clients;
+    }
+
+    /// What a client is told that is one too many; `None` if there is room. Who is still on the way in takes no room.
+    pub(super) fn full(&self) -> Option<String> {
+        let limit = self.max_clients?;
+        let connected = self.connections.iter().filter(|live| live.network_id != NetworkId::NONE).count();
+        (connected >= limit).then(|| format!("the server is full: it takes at most {limit}"))
     }
 
     /// The bound that was set.
@@ -437,7 +445,10 @@ impl ConnectionWorldExt for World {
         }
         facade.polled.clear();
         facade.by_auto_connect = false;
-        Ok(std::mem::replace(facade.store.get(), store))
+        let old = std::mem::replace(facade.store.get(), store);
+        // Whoever waited there is gone with the drivers.
+        waiting_room::clear(self);
+        Ok(old)
     }
 }
 

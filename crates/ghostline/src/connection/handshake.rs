@@ -13,8 +13,9 @@ use super::components::{
 };
 use super::driver::NetworkStreamDriver;
 use super::identity;
-use super::lifecycle::{live_connections, raise};
+use super::lifecycle::{close, live_connections, raise};
 use super::mismatch;
+use super::reason::DisconnectReason;
 use super::state;
 use crate::command;
 use crate::rpc;
@@ -194,6 +195,13 @@ pub(super) fn advance(world: &mut World) {
 
 /// Server: gives the client its identity, its number and the tick rates.
 fn let_in(world: &mut World, entity: Entity, connection: &NetworkStreamConnection) {
+    // There was room when it came, but others were faster.
+    if !identity::replaces_a_connection(world, entity)
+        && let Some(text) = world.resource::<NetworkStreamDriver>().full()
+    {
+        close(world, entity, DisconnectReason::ServerFull, text);
+        return;
+    }
     if world.resource::<NetworkProtocolVersion>().version.has_dynamic_collections() {
         let mut payload = BitWriter::new();
         CommandTypes { hashes: command::type_hashes(world) }.encode(&mut payload);

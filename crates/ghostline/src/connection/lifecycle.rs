@@ -20,6 +20,7 @@ use super::mismatch;
 use super::reason::DisconnectReason;
 use super::requests;
 use super::state;
+use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, RpcDelivery};
 use crate::stats::NetworkStats;
 use crate::world::{FrameClock, kind_of};
@@ -37,6 +38,7 @@ pub fn receive(world: &mut World) {
         handle_event(world, driver, event);
     }
     handshake::advance(world);
+    waiting_room::expire(world);
     state::mirror_all(world);
     events::publish(world);
 }
@@ -131,11 +133,16 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
             let handle = ConnectionHandle { driver, connection };
             match entity_of(world, handle) {
                 Some(entity) => sort_message(world, entity, pipeline, bytes),
-                None => world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes),
+                None => {
+                    if let Some(bytes) = waiting_room::receive(world, handle, pipeline, bytes) {
+                        world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes);
+                    }
+                }
             }
         }
         DriverEvent::Disconnected { connection, cause } => {
             let handle = ConnectionHandle { driver, connection };
+            waiting_room::leave(world, handle);
             if let Some(entity) = entity_of(world, handle) {
                 // What the other side has said before it closed may tell why.
                 crate::rpc::diagnose(world, entity);
@@ -150,17 +157,38 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
     }
 }
 
-/// Server: a client has connected. It gets an entity, or is told that there is no room.
+/// Server: a client has connected.
 fn accept(world: &mut World, handle: ConnectionHandle) {
-    let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    if let Some(limit) = facade.max_clients.filter(|&limit| facade.connections.len() >= limit) {
-        let close = DisconnectReason::ServerFull.to_close(&format!("the server has its {limit} clients"));
-        facade.store.get().disconnect(handle, close);
-        return;
+    if world.resource::<NetworkStreamDriver>().full().is_some() {
+        waiting_room::enter(world, handle);
+    } else {
+        admit(world, handle);
     }
+}
+
+/// Server: a client gets its entity, and its handshake begins.
+pub(super) fn admit(world: &mut World, handle: ConnectionHandle) -> Entity {
+    make_room(world);
     let entity = world.spawn_empty().id();
     make_connection(world, entity, handle, ConnectionStatus::Handshake);
     begin_handshake(world, entity, handle);
+    entity
+}
+
+/// So many clients may be on their way in; of more, the one that has waited longest goes. An honest one is in after a few round trips, so a
+/// crowd that connects and stays silent takes nobody's place.
+pub const MAX_PENDING_CLIENTS: usize = 1024;
+
+/// Server: lets the oldest go of too many clients that are not connected yet.
+fn make_room(world: &mut World) {
+    let live = Arc::clone(&world.resource::<NetworkStreamDriver>().connections);
+    let mut pending = live.iter().filter(|live| live.network_id == NetworkId::NONE);
+    let oldest = pending.next().map(|live| live.entity);
+    if pending.count() + 1 >= MAX_PENDING_CLIENTS
+        && let Some(oldest) = oldest
+    {
+        close_now(world, oldest, DisconnectReason::ServerFull, "too many clients are on their way in");
+    }
 }
 
 fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) {
@@ -174,7 +202,7 @@ fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) 
 }
 
 /// Puts a message into the buffer of its kind, by its first byte, the way that it came, and this side.
-fn sort_message(world: &mut World, entity: Entity, pipeline: Pipeline, bytes: Vec<u8>) {
+pub(super) fn sort_message(world: &mut World, entity: Entity, pipeline: Pipeline, bytes: Vec<u8>) {
     let is_server = kind_of(world).is_server();
     world.resource_mut::<NetworkStats>().received_bytes += bytes.len() as u64;
     let kind = bytes.first().copied().and_then(MessageKind::from_byte);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::components::NetworkStreamRequestDisconnect;
 use super::handshake::NetworkProtocolVersion;
 use super::lifecycle::close;
-use super::log_limit::LogLimits;
+use super::log_limit::{LogLimits, Unlogged};
 use super::reason::DisconnectReason;
 use crate::rpc;
 use crate::world::FrameClock;
@@ -26,6 +26,8 @@ pub const MAX_PROTOCOL_LINES: usize = 2048;
 pub(super) struct ProtocolMismatch {
     remote: ProtocolVersion,
     since: Duration,
+    /// Whether this one is reported, and how many were not since the last: of a crowd, nothing is gathered but for the report.
+    report: Option<Unlogged>,
     lines: Vec<String>,
     complete: bool,
 }
@@ -37,14 +39,16 @@ pub(super) fn begin(world: &mut World, entity: Entity, remote: &ProtocolVersion)
         == (remote.rpc_collection, remote.component_collection);
     // Where collections may differ, or the two sides don't agree on that, they are not what ends this.
     let are_fixed = !local.version.has_dynamic_collections() && !remote.has_dynamic_collections();
-    let complete = local.version.wire_version() != remote.wire_version() || same_collections || !are_fixed;
-    if !complete {
+    let nothing_to_tell = local.version.wire_version() != remote.wire_version() || same_collections || !are_fixed;
+    if !nothing_to_tell {
         send_details(world, entity, &local.description);
     }
     let since = world.resource::<FrameClock>().now;
-    let mismatch = ProtocolMismatch { remote: *remote, since, lines: Vec::new(), complete };
+    let report = world.resource_mut::<LogLimits>().mismatches.take_turn(since);
+    let mismatch = ProtocolMismatch { remote: *remote, since, report, lines: Vec::new(), complete: nothing_to_tell };
+    let is_done = nothing_to_tell || mismatch.report.is_none();
     world.entity_mut(entity).insert(mismatch);
-    if complete {
+    if is_done {
         finish(world, entity);
     }
 }
@@ -71,6 +75,10 @@ pub(crate) fn is_ending(world: &World, entity: Entity) -> bool {
 
 /// A part of the other side's list. It may come before this side has seen the other's version only if the peer is broken.
 pub(super) fn receive(world: &mut World, entity: Entity, details: ProtocolDetails) -> Result<(), DecodeError> {
+    if world.get::<NetworkStreamRequestDisconnect>(entity).is_some() {
+        // Enough is known; it is being closed.
+        return Ok(());
+    }
     let Some(mut mismatch) = world.get_mut::<ProtocolMismatch>(entity) else {
         return Err(DecodeError::BadValue { what: "protocol details without a mismatch" });
     };
@@ -102,8 +110,7 @@ pub(super) fn finish(world: &mut World, entity: Entity) {
     };
     let local = world.resource::<NetworkProtocolVersion>().version;
     close(world, entity, DisconnectReason::BadProtocolVersion, summary(&local, &mismatch.remote));
-    let now = world.resource::<FrameClock>().now;
-    let Some(unlogged) = world.resource_mut::<LogLimits>().mismatches.take_turn(now) else { return };
+    let Some(unlogged) = mismatch.report else { return };
     let local = world.resource::<NetworkProtocolVersion>();
     let lines = mismatch.complete.then_some(mismatch.lines.as_slice());
     let report = describe(local, &mismatch.remote, lines);

@@ -15,6 +15,7 @@ mod pause;
 mod reason;
 mod requests;
 mod state;
+mod waiting_room;
 
 pub use approval::ConnectionApproved;
 
@@ -35,8 +36,8 @@ pub use identity::{
     ConnectionSecrets, ConnectionUniqueId, MAX_KNOWN_SESSIONS, NetworkStreamIsReconnected, ResumeToken,
 };
 pub use in_game::InGameAppExt;
+pub use lifecycle::{MAX_PENDING_CLIENTS, flush, pump_idle, receive};
 pub(crate) use lifecycle::{close, count_invalid, live_connections};
-pub use lifecycle::{flush, pump_idle, receive};
 pub(crate) use log_limit::{LogLimits, Unlogged};
 pub(crate) use mismatch::is_ending;
 pub use mismatch::{MAX_PROTOCOL_LINES, MISMATCH_GRACE};
@@ -49,5 +50,6 @@ pub use requests::{
     ListenRequestState, NetworkStreamRequestConnect, NetworkStreamRequestListen, NetworkStreamRequestListenResult,
 };
 pub use state::{ConnectionState, LinkedEntityGroup};
+pub(crate) use waiting_room::WaitingRoom;
 // Parts of a connection entity, kept where they are filled and emptied.
 pub use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};

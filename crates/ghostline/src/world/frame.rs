@@ -16,7 +16,7 @@ use crate::command::CommandRegistry;
 use crate::connection::{
     self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions, LogLimits,
     NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, live_connections, protocol_version,
+    NetworkStreamInGame, WaitingRoom, live_connections, protocol_version,
 };
 use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
@@ -102,6 +102,7 @@ pub(super) fn prepare(
             world.init_resource::<NetworkIdAllocation>();
             world.init_resource::<ConnectionSecrets>();
             world.init_resource::<KnownSessions>();
+            world.init_resource::<WaitingRoom>();
             world.init_resource::<GhostChanges>();
         }
         WorldKind::Client | WorldKind::ThinClient => {

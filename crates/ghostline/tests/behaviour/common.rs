@@ -7,9 +7,6 @@ use ghostline::prelude::*;
 pub(crate) use ghostline_testkit::{Fleet, FleetBuilder};
 use ghostline_testkit::{Transport, WorldOrder};
 
-/// Everything but exact ticks holds in both.
-pub(crate) const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
-
 /// Host shape (in process) and remote shape (QUIC on a simulated network), in both orders.
 pub(crate) const SHAPES: [Shape; 4] = [
     Shape { transport: Transport::InProcess, order: WorldOrder::ServerFirst },

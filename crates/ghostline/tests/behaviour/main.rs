@@ -2,6 +2,8 @@
 
 mod agreement;
 mod approval;
+mod broken_links;
+mod capacity;
 mod commands;
 mod common;
 mod connection;

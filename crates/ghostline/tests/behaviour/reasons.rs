@@ -199,7 +199,7 @@ fn a_full_server_says_so() {
         fleet.connect(0);
         let (on_server, on_client) = play_to_the_end(&mut fleet, 8);
         assert_eq!(on_server, None, "it was never accepted");
-        assert_eq!(on_client, Some((DisconnectReason::ServerFull, "the server has its 1 clients".into())));
+        assert_eq!(on_client, Some((DisconnectReason::ServerFull, "the server is full: it takes at most 1".into())));
     }
 }
 
