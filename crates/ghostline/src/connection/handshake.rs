@@ -124,8 +124,9 @@ pub(crate) fn execute_internal(
 
 fn compare_versions(world: &mut World, entity: Entity, remote: &ProtocolVersion) -> Result<(), DecodeError> {
     let is_compatible = world.resource::<NetworkProtocolVersion>().version.is_compatible_with(remote);
+    let differed_before = mismatch::is_found(world, entity);
     let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) else { return Ok(()) };
-    if connection.state != ConnectionStatus::Handshake || connection.protocol_version_received {
+    if connection.state != ConnectionStatus::Handshake || connection.protocol_version_received || differed_before {
         return Err(DecodeError::BadValue { what: "a second protocol version" });
     }
     if is_compatible {

@@ -68,9 +68,14 @@ fn send_details(world: &mut World, entity: Entity, lines: &[String]) {
     }
 }
 
+/// Whether the versions of this connection differ.
+pub(super) fn is_found(world: &World, entity: Entity) -> bool {
+    world.get::<ProtocolMismatch>(entity).is_some()
+}
+
 /// Whether the versions of this connection differ, or it is about to be closed: nothing of the game's is read on it any more.
 pub(crate) fn is_ending(world: &World, entity: Entity) -> bool {
-    world.get::<ProtocolMismatch>(entity).is_some() || world.get::<NetworkStreamRequestDisconnect>(entity).is_some()
+    is_found(world, entity) || world.get::<NetworkStreamRequestDisconnect>(entity).is_some()
 }
 
 /// A part of the other side's list. It may come before this side has seen the other's version only if the peer is broken.

@@ -13,7 +13,8 @@ use super::data::RpcDelivery;
 use super::registry::{RpcCollection, RpcEntry, SpawnRpc};
 use crate::connection::{
     ConnectionStatus, DisconnectReason, LogLimits, NetworkProtocolVersion, NetworkStreamConnection,
-    NetworkStreamDriver, close, count_invalid, execute_internal, is_ending, live_connections,
+    NetworkStreamDriver, NetworkStreamRequestDisconnect, close, count_invalid, execute_internal, is_ending,
+    live_connections,
 };
 use crate::stats::NetworkStats;
 use crate::world::{FrameClock, kind_of};
@@ -179,6 +180,10 @@ type Decoded = (Entity, SpawnRpc);
 /// Decodes every frame of a packet before any of them takes effect. Returns how many there were.
 fn execute_packet(world: &mut World, entity: Entity, body: &[u8]) -> Result<usize, Refusal> {
     let Some(connection) = world.get::<NetworkStreamConnection>(entity).copied() else { return Ok(0) };
+    if world.get::<NetworkStreamRequestDisconnect>(entity).is_some() {
+        // It is being closed: nothing that it says counts any more.
+        return Ok(0);
+    }
     let mut decoded: Vec<Decoded> = Vec::new();
     let mut internal = Vec::new();
     // What the internal RPCs of this packet will have changed by the time the game's are executed.

@@ -5,5 +5,7 @@
 #[expect(dead_code, reason = "shared with the behaviour tests, which use all of it")]
 mod dice;
 mod game;
+mod rpcs;
+mod strangers;
 mod toward_client;
 mod toward_server;
