@@ -1,6 +1,7 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
 mod approval;
+mod capped;
 mod commands;
 mod common;
 mod connection;
