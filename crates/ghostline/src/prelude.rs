@@ -11,7 +11,10 @@ pub use crate::connection::{
 pub use crate::ghost::{
     AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
 };
-pub use crate::prediction::{PredictedGhost, PredictionAppExt, PredictionSettings, Simulate, first_time_predicted};
+pub use crate::prediction::{
+    ErrorSmoothing, PredictedGhost, PredictionAppExt, PredictionSettings, RollbackGroup, Simulate, Smoothed,
+    SmoothingAppExt, first_time_predicted,
+};
 pub use crate::rpc::{GhostRef, ReceiveRpcCommandRequest, RpcAppExt, RpcSender, SendRpcCommandRequest};
 pub use crate::schedule::{
     AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,

@@ -120,7 +120,10 @@ pub const SIMULATION_PASS: &[Step] = &[
 ];
 
 /// Once per frame, after the simulation passes.
-pub const FRAME_END: &[Step] = &[game(label::<Presentation>, PRESENTING)];
+pub const FRAME_END: &[Step] = &[
+    library("smoothed components follow what is simulated", PRESENTING, prediction::show_smoothed),
+    game(label::<Presentation>, PRESENTING),
+];
 
 /// Runs those of `steps` that this kind of world has.
 pub fn run_steps(world: &mut World, kind: WorldKind, steps: &[Step]) {

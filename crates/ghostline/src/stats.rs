@@ -62,6 +62,8 @@ pub struct PredictionStats {
     pub too_old: u64,
     /// Ghosts that were put back to a past tick, those that went along with others included.
     pub rollbacks: u64,
+    /// Ghosts that were corrected at a later tick than the one they went back to together with others.
+    pub corrected_on_the_way: u64,
     /// Full ticks that were simulated for the first time.
     pub first_time_ticks: u64,
     /// Full ticks that were simulated again.

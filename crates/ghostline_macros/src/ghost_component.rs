@@ -38,6 +38,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     });
     let corrections = fields.iter().map(SentField::correct);
     let blends = fields.iter().map(SentField::blend);
+    let unrounded = fields.iter().map(SentField::unrounded);
+    let offsets = offsets(&fields);
     let size = quote!(<Self as ::ghostline::GhostComponent>::LANES);
     Ok(quote_spanned! {Span::mixed_site()=>
         #[automatically_derived]
@@ -80,6 +82,15 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 #(#corrections)*
             }
 
+            fn unrounded_lane(&self, mut lane: ::core::primitive::usize) -> ::core::option::Option<::core::primitive::f64> {
+                #(#unrounded)*
+                // Behind the last field there is nothing.
+                let _ = lane;
+                ::core::option::Option::None
+            }
+
+            #offsets
+
             fn blend(
                 &mut self,
                 from: &[::core::primitive::u32],
@@ -97,4 +108,35 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         }
         #(#checks)*
     })
+}
+
+/// The methods about offsets, if any field has them.
+fn offsets(fields: &[SentField<'_>]) -> TokenStream {
+    let smoothed: Vec<&SentField<'_>> = fields.iter().filter(|field| field.is_smoothed()).collect();
+    if smoothed.is_empty() {
+        return TokenStream::new();
+    }
+    let sets = smoothed.iter().map(|field| field.set_offset());
+    let adds = smoothed.iter().map(|field| field.add_offset());
+    let scales = smoothed.iter().map(|field| field.scale_offset());
+    let lengths = smoothed.iter().map(|field| field.offset_length());
+    quote_spanned! {Span::mixed_site()=>
+        fn set_offset(&mut self, shown: &Self, now: &Self) {
+            #(#sets)*
+        }
+
+        fn add_offset(&mut self, offset: &Self) {
+            #(#adds)*
+        }
+
+        fn scale_offset(&mut self, factor: ::core::primitive::f32) {
+            #(#scales)*
+        }
+
+        fn offset_length(&self) -> ::core::primitive::f32 {
+            let mut longest = 0.0_f32;
+            #(#lengths)*
+            longest
+        }
+    }
 }

@@ -62,6 +62,17 @@ impl SentField<'_> {
         }
     }
 
+    /// Returns what `lane` is before rounding if it is one of the field's, and else counts past them.
+    pub(crate) fn unrounded(&self) -> TokenStream {
+        let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
+        quote_spanned! {self.field.site()=>
+            if lane < #count {
+                return <#ty as ::ghostline::GhostField>::unrounded_lane(&self.#member, lane, #quantization);
+            }
+            lane -= #count;
+        }
+    }
+
     /// Sets the field to what is shown between the fronts of `from` and `to`, which move past it.
     pub(crate) fn blend(&self) -> TokenStream {
         let (ty, member, quantization, count) = (self.field.ty, &self.field.member, self.quantization(), self.lanes());
@@ -74,6 +85,49 @@ impl SentField<'_> {
                 #smoothing,
                 #distance,
                 factor,
+            );
+        }
+    }
+
+    /// Whether an interpolated ghost blends the field, and a predicted one hides its corrections.
+    pub(crate) fn is_smoothed(&self) -> bool {
+        self.options.smoothing != Smoothing::Clamp
+    }
+
+    /// Makes the field the offset from `now` to `shown`, unless that is too long.
+    pub(crate) fn set_offset(&self) -> TokenStream {
+        let (ty, member) = (self.field.ty, &self.field.member);
+        let set = quote_spanned! {self.field.site()=>
+            <#ty as ::ghostline::GhostField>::set_offset(&mut self.#member, &shown.#member, &now.#member);
+        };
+        let Some(distance) = self.options.max_smoothing_distance.map(Literal::f32_suffixed) else { return set };
+        quote_spanned! {self.field.site()=>
+            #set
+            if <#ty as ::ghostline::GhostField>::offset_length(&self.#member) > #distance {
+                <#ty as ::ghostline::GhostField>::set_offset(&mut self.#member, &now.#member, &now.#member);
+            }
+        }
+    }
+
+    /// Moves the field by that of `offset`.
+    pub(crate) fn add_offset(&self) -> TokenStream {
+        let (ty, member) = (self.field.ty, &self.field.member);
+        quote_spanned!(self.field.site()=> <#ty as ::ghostline::GhostField>::add_offset(&mut self.#member, &offset.#member);)
+    }
+
+    /// Shortens the field's offset.
+    pub(crate) fn scale_offset(&self) -> TokenStream {
+        let (ty, member) = (self.field.ty, &self.field.member);
+        quote_spanned!(self.field.site()=> <#ty as ::ghostline::GhostField>::scale_offset(&mut self.#member, factor);)
+    }
+
+    /// Raises `longest` to the length of the field's offset.
+    pub(crate) fn offset_length(&self) -> TokenStream {
+        let (ty, member) = (self.field.ty, &self.field.member);
+        quote_spanned! {self.field.site()=>
+            longest = ::core::primitive::f32::max(
+                longest,
+                <#ty as ::ghostline::GhostField>::offset_length(&self.#member),
             );
         }
     }

@@ -36,6 +36,28 @@ pub trait GhostComponent: Component<Mutability = Mutable> + Clone + Default {
         }
     }
 
+    /// What `lane` is before it is rounded, in steps of its quantisation; `None` for lanes that aren't rounded. What prediction compares with
+    /// the server's row where rounding alone could have made the difference. An impl without it is compared rounded.
+    fn unrounded_lane(&self, _lane: usize) -> Option<f64> {
+        None
+    }
+
+    /// Makes `self` the offset that leads from `now` to `shown`, in the fields that are smoothed: those marked with `smoothing = interpolate` or
+    /// `extrapolate`. A field that is off by more than its `max_smoothing_distance` has none. An impl without it and the three methods below hides
+    /// no correction.
+    fn set_offset(&mut self, _shown: &Self, _now: &Self) {}
+
+    /// Moves the smoothed fields by an offset.
+    fn add_offset(&mut self, _offset: &Self) {}
+
+    /// Makes the offset `factor` times as long.
+    fn scale_offset(&mut self, _factor: f32) {}
+
+    /// How long the offset of the field with the longest one is, in units of that field.
+    fn offset_length(&self) -> f32 {
+        0.0
+    }
+
     /// Sets the ghost fields to what an interpolated ghost shows between two snapshots, each by its smoothing.
     ///
     /// `factor` 0 or less is exactly `from`, 1 exactly `to`; above 1 is extrapolated beyond `to`. An interpolated field stops at

@@ -32,6 +32,27 @@ pub trait GhostField: Sized {
         }
     }
 
+    /// What `lane` of the value is before it is rounded, in steps of the quantisation. `None` for lanes that aren't rounded: those
+    /// of integers, and of floats without quantisation.
+    fn unrounded_lane(&self, _lane: usize, _quantization: u32) -> Option<f64> {
+        None
+    }
+
+    /// Makes `self` the offset that leads from `now` to `shown`; none, if one of them is not finite. Offsets are what a correction by the server is
+    /// hidden with. A type that can't be blended has none, and this and the three methods below do nothing.
+    fn set_offset(&mut self, _shown: &Self, _now: &Self) {}
+
+    /// Moves the value by an offset.
+    fn add_offset(&mut self, _offset: &Self) {}
+
+    /// Makes the offset `factor` times as long.
+    fn scale_offset(&mut self, _factor: f32) {}
+
+    /// How long the offset is, measured as [`distance`](Self::distance).
+    fn offset_length(&self) -> f32 {
+        0.0
+    }
+
     /// The value `factor` of the way from `from` to `to`: 0 or less (or NaN) is exactly `from`, 1 exactly `to`, more
     /// is extrapolated. What can't be blended, such as an integer or a float that is not finite, is held at `from`
     /// until `to` is reached.
@@ -158,6 +179,26 @@ impl GhostField for f32 {
         read_float(lanes, 0, quantization)
     }
 
+    fn unrounded_lane(&self, lane: usize, quantization: u32) -> Option<f64> {
+        unrounded([*self], lane, quantization)
+    }
+
+    fn set_offset(&mut self, shown: &Self, now: &Self) {
+        *self = finite(shown - now);
+    }
+
+    fn add_offset(&mut self, offset: &Self) {
+        *self += offset;
+    }
+
+    fn scale_offset(&mut self, factor: f32) {
+        *self *= factor;
+    }
+
+    fn offset_length(&self) -> f32 {
+        self.abs()
+    }
+
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
         lerp(Self::read_lanes(from, quantization), Self::read_lanes(to, quantization), factor)
     }
@@ -182,6 +223,26 @@ impl GhostField for Vec2 {
 
     fn correct_lanes(&mut self, lanes: &[u32], wrong: &[bool], quantization: u32) {
         correct_floats([&mut self.x, &mut self.y], lanes, wrong, quantization);
+    }
+
+    fn unrounded_lane(&self, lane: usize, quantization: u32) -> Option<f64> {
+        unrounded(self.to_array(), lane, quantization)
+    }
+
+    fn set_offset(&mut self, shown: &Self, now: &Self) {
+        *self = (*shown - *now).map(finite);
+    }
+
+    fn add_offset(&mut self, offset: &Self) {
+        *self += *offset;
+    }
+
+    fn scale_offset(&mut self, factor: f32) {
+        *self *= factor;
+    }
+
+    fn offset_length(&self) -> f32 {
+        self.length()
     }
 
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
@@ -215,6 +276,26 @@ impl GhostField for Vec3 {
         correct_floats([&mut self.x, &mut self.y, &mut self.z], lanes, wrong, quantization);
     }
 
+    fn unrounded_lane(&self, lane: usize, quantization: u32) -> Option<f64> {
+        unrounded(self.to_array(), lane, quantization)
+    }
+
+    fn set_offset(&mut self, shown: &Self, now: &Self) {
+        *self = (*shown - *now).map(finite);
+    }
+
+    fn add_offset(&mut self, offset: &Self) {
+        *self += *offset;
+    }
+
+    fn scale_offset(&mut self, factor: f32) {
+        *self *= factor;
+    }
+
+    fn offset_length(&self) -> f32 {
+        self.length()
+    }
+
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
         let (from, to) = (Self::read_lanes(from, quantization), Self::read_lanes(to, quantization));
         Self::new(lerp(from.x, to.x, factor), lerp(from.y, to.y, factor), lerp(from.z, to.z, factor))
@@ -243,6 +324,33 @@ impl GhostField for Quat {
         if quantization == 0 { Self::from_vec4(raw) } else { unit(raw).map_or(Self::IDENTITY, Self::from_vec4) }
     }
 
+    fn unrounded_lane(&self, lane: usize, quantization: u32) -> Option<f64> {
+        unrounded(self.to_array(), lane, quantization)
+    }
+
+    /// The turn from `now` to `shown`, along the shorter arc.
+    fn set_offset(&mut self, shown: &Self, now: &Self) {
+        *self = match (unit((*shown).into()), unit((*now).into())) {
+            (Some(shown), Some(now)) => {
+                let turn = Self::from_vec4(shown) * Self::from_vec4(now).conjugate();
+                if turn.w < 0.0 { -turn } else { turn }
+            }
+            _ => Self::IDENTITY,
+        };
+    }
+
+    fn add_offset(&mut self, offset: &Self) {
+        *self = *offset * *self;
+    }
+
+    fn scale_offset(&mut self, factor: f32) {
+        *self = slerp(Self::IDENTITY, *self, factor);
+    }
+
+    fn offset_length(&self) -> f32 {
+        self.xyz().length().min(1.0)
+    }
+
     fn blend(from: &[u32], to: &[u32], quantization: u32, factor: f32) -> Self {
         slerp(Self::read_lanes(from, quantization), Self::read_lanes(to, quantization), factor)
     }
@@ -267,6 +375,14 @@ fn write_floats<const N: usize>(values: [f32; N], quantization: u32, lanes: &mut
 fn read_float(lanes: &[u32], index: usize, quantization: u32) -> f32 {
     let lane = lane(lanes, index);
     if quantization == 0 { f32::from_bits(lane) } else { dequantise(lane.cast_signed(), quantization) }
+}
+
+fn finite(value: f32) -> f32 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+fn unrounded<const N: usize>(values: [f32; N], lane: usize, quantization: u32) -> Option<f64> {
+    values.get(lane).filter(|_| quantization > 0).map(|&value| f64::from(value) * f64::from(quantization))
 }
 
 fn correct_floats<const N: usize>(values: [&mut f32; N], lanes: &[u32], wrong: &[bool], quantization: u32) {
@@ -375,6 +491,46 @@ mod tests {
 
     fn assert_near(left: Quat, right: Quat) {
         assert!((left - right).length() < 1e-5, "{left} is not {right}");
+    }
+
+    #[test]
+    fn an_offset_leads_from_what_is_to_what_is_shown_and_can_be_shortened() {
+        let (now, shown) = (Vec3::new(1.0, 2.0, 3.0), Vec3::new(4.0, 2.0, 7.0));
+        let mut offset = Vec3::ONE;
+        offset.set_offset(&shown, &now);
+        assert_eq!(offset.offset_length(), 5.0);
+        let mut moved = now;
+        moved.add_offset(&offset);
+        assert_eq!(moved, shown);
+        offset.scale_offset(0.5);
+        assert_eq!(offset, Vec3::new(1.5, 0.0, 2.0));
+        offset.set_offset(&Vec3::NAN, &now);
+        assert_eq!(offset, Vec3::ZERO);
+        let mut none = 5_u32;
+        none.set_offset(&9, &2);
+        none.add_offset(&3);
+        assert_eq!((none, none.offset_length()), (5, 0.0));
+    }
+
+    #[test]
+    fn the_offset_of_a_rotation_is_the_shorter_turn() {
+        let (now, shown) = (turn(0.2), -turn(1.2));
+        let mut offset = Quat::IDENTITY;
+        offset.set_offset(&shown, &now);
+        assert_near(offset, turn(1.0));
+        assert!((offset.offset_length() - 0.5_f32.sin()).abs() < 1e-6);
+        let mut moved = now;
+        moved.add_offset(&offset);
+        assert_near(moved, turn(1.2));
+        offset.scale_offset(0.25);
+        assert_near(offset, turn(0.25));
+    }
+
+    #[test]
+    fn a_float_knows_what_it_was_before_rounding_and_an_integer_was_never_rounded() {
+        assert_eq!(Vec2::new(0.25, -1.0).unrounded_lane(1, 1000), Some(-1000.0));
+        assert_eq!((0.0004_f32.unrounded_lane(0, 0), 7_u8.unrounded_lane(0, 10)), (None, None));
+        assert_eq!(Vec2::ONE.unrounded_lane(2, 1000), None);
     }
 
     proptest! {

@@ -60,6 +60,13 @@ impl GhostPrefab {
         self
     }
 
+    /// Replicates the ghost fields of `C`, which no client predicts, not even on ghosts that it predicts: a score, a team, whatever only the
+    /// server changes. Such a ghost shows what the server said last, is never rolled back for it, and a rollback leaves it alone.
+    pub fn unpredicted_component<C: GhostComponent + PartialEq>(mut self) -> Self {
+        self.components.push(ComponentVtable::unpredicted::<C>());
+        self
+    }
+
     /// Gives the ghost the input component `I`, filled from its owner's commands on every tick. Needs an owner.
     pub fn input<I: InputComponentData>(mut self) -> Self {
         self.inputs.push(InputVtable::of::<I>());

@@ -31,6 +31,11 @@ impl GhostType {
         self.prefab.has_owner.then_some(0)
     }
 
+    /// Whether a client that predicts such a ghost leaves some of its components to the server.
+    pub(crate) fn has_unpredicted_components(&self) -> bool {
+        self.components.iter().any(|(vtable, _)| !vtable.is_predicted)
+    }
+
     /// Whether a client predicts a ghost of this type whose owner has this number.
     pub(crate) fn is_predicted(&self, is_own: bool) -> bool {
         match self.prefab.mode {
@@ -97,7 +102,8 @@ impl GhostRegistry {
         if self.types.len() >= limits::MAX_PREFABS as usize {
             return Err(GhostError::TooManyTypes(limits::MAX_PREFABS as usize));
         }
-        let owner = prefab.has_owner.then(ComponentVtable::of::<GhostOwner>);
+        // Whose a ghost is, the server alone decides.
+        let owner = prefab.has_owner.then(ComponentVtable::unpredicted::<GhostOwner>);
         let vtables: Vec<ComponentVtable> = owner.into_iter().chain(prefab.components.iter().cloned()).collect();
         let schemas: Vec<ComponentSchema> = vtables.iter().map(|vtable| (vtable.schema)()).collect();
         for (index, schema) in schemas.iter().enumerate() {

@@ -15,6 +15,8 @@ use crate::prediction::{StateColumn, ghost_column};
 pub(crate) struct ComponentVtable {
     pub schema: fn() -> ComponentSchema,
     pub lanes: usize,
+    /// Whether clients predict the component on ghosts that they predict; if not, they show what the server said last.
+    pub is_predicted: bool,
     /// Identity of the component type, to share one column among ghost types.
     pub type_id: std::any::TypeId,
     pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
@@ -29,10 +31,16 @@ pub(crate) struct ComponentVtable {
 }
 
 impl ComponentVtable {
+    /// A component that no client predicts.
+    pub(crate) fn unpredicted<C: GhostComponent + PartialEq>() -> Self {
+        Self { is_predicted: false, ..Self::of::<C>() }
+    }
+
     pub(crate) fn of<C: GhostComponent + PartialEq>() -> Self {
         Self {
             schema: C::schema,
             lanes: C::LANES,
+            is_predicted: true,
             type_id: std::any::TypeId::of::<C>(),
             new_column: |world| Box::new(Column::<C>::new(world)),
             new_history: ghost_column::<C>,

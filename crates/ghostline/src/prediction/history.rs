@@ -31,12 +31,14 @@ pub(crate) trait StateColumn: Send + Sync {
     /// Gives ghosts their value after the tick that is wanted for their slot. A component that was not there then is removed, one that
     /// is not there now is inserted.
     fn restore(&mut self, world: &mut World, wanted: &[Option<NetworkTick>]);
-    /// Writes the lanes of a ghost after `tick`. False: it did not have the component then, or this is no ghost component.
-    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]) -> bool;
+    /// Writes the lanes of a ghost after `tick`. Lanes of a component that it did not have then stay as they are.
+    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]);
+    /// What a lane of a ghost was after `tick` before it was rounded; see [`GhostComponent::unrounded_lane`].
+    fn unrounded_lane(&self, slot: usize, tick: NetworkTick, lane: usize) -> Option<f64>;
     /// Takes the lanes that are marked from the server's row.
     fn correct(&self, world: &mut World, entity: Entity, lanes: &[u32], wrong: &[bool]);
-    /// Nothing is known of this slot any more.
-    fn forget(&mut self, slot: usize);
+    /// A ghost takes this slot, of which nothing is known yet. Whether the component is predicted on it, or left to the server.
+    fn admit(&mut self, slot: usize, is_predicted: bool);
 }
 
 /// A value with the tick that it is of; without a tick, the component was not there.
@@ -55,6 +57,7 @@ impl<C> Stamped<C> {
 
 struct LaneOps<C> {
     write: fn(&C, &mut [u32]),
+    unrounded: fn(&C, usize) -> Option<f64>,
     correct: fn(&mut C, &[u32], &[bool]),
 }
 
@@ -64,6 +67,8 @@ struct Column<C: Component<Mutability = Mutable>> {
     /// By place of the tick, then by slot. Grows to the highest slot that ever had the component, and keeps its memory and that of the
     /// values in it.
     ring: Vec<Vec<Stamped<C>>>,
+    /// By slot: this is left to the server.
+    unpredicted: Vec<bool>,
     lanes: Option<LaneOps<C>>,
     to_insert: Vec<(Entity, C)>,
     to_remove: Vec<Entity>,
@@ -72,7 +77,7 @@ struct Column<C: Component<Mutability = Mutable>> {
 /// A column of a component that is replicated.
 pub(crate) fn ghost_column<C: GhostComponent + PartialEq>(world: &mut World) -> Box<dyn StateColumn> {
     let write = |component: &C, lanes: &mut [u32]| component.write_lanes(lanes, &mut QuantiseStats::default());
-    let lanes = LaneOps { write, correct: C::correct_lanes };
+    let lanes = LaneOps { write, unrounded: C::unrounded_lane, correct: C::correct_lanes };
     Box::new(Column::<C>::new(world, Some(lanes)))
 }
 
@@ -88,7 +93,8 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> Column<C> {
         let mut ring = Vec::with_capacity(PREDICTION_HISTORY_TICKS);
         ring.resize_with(PREDICTION_HISTORY_TICKS, Vec::new);
         let (simulating, predicted) = (world.query_filtered(), world.query_filtered());
-        Self { simulating, predicted, ring, lanes, to_insert: Vec::new(), to_remove: Vec::new() }
+        let (unpredicted, to_insert, to_remove) = (Vec::new(), Vec::new(), Vec::new());
+        Self { simulating, predicted, ring, unpredicted, lanes, to_insert, to_remove }
     }
 
     fn known(&self, slot: usize, tick: NetworkTick) -> Option<&C> {
@@ -134,6 +140,9 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
         for (entity, slot, component) in self.predicted.iter_mut(world) {
             let slot = slot.0 as usize;
             let Some(tick) = wanted.get(slot).copied().flatten() else { continue };
+            if self.unpredicted.get(slot) == Some(&true) {
+                continue;
+            }
             let known = self.ring.get(place(tick)).and_then(|values| values.get(slot)?.at(tick));
             match (known, component) {
                 // Only real changes are to be seen by change detection.
@@ -159,10 +168,14 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
         }
     }
 
-    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]) -> bool {
-        let (Some(ops), Some(known)) = (&self.lanes, self.known(slot, tick)) else { return false };
-        (ops.write)(known, lanes);
-        true
+    fn write_lanes(&self, slot: usize, tick: NetworkTick, lanes: &mut [u32]) {
+        if let (Some(ops), Some(known)) = (&self.lanes, self.known(slot, tick)) {
+            (ops.write)(known, lanes);
+        }
+    }
+
+    fn unrounded_lane(&self, slot: usize, tick: NetworkTick, lane: usize) -> Option<f64> {
+        (self.lanes.as_ref()?.unrounded)(self.known(slot, tick)?, lane)
     }
 
     fn correct(&self, world: &mut World, entity: Entity, lanes: &[u32], wrong: &[bool]) {
@@ -175,9 +188,15 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
         }
     }
 
-    fn forget(&mut self, slot: usize) {
+    fn admit(&mut self, slot: usize, is_predicted: bool) {
         for stamped in self.ring.iter_mut().filter_map(|values| values.get_mut(slot)) {
             stamped.tick = None;
+        }
+        if self.unpredicted.len() <= slot {
+            self.unpredicted.resize(slot + 1, false);
+        }
+        if let Some(unpredicted) = self.unpredicted.get_mut(slot) {
+            *unpredicted = !is_predicted;
         }
     }
 }
@@ -244,8 +263,21 @@ mod tests {
         column.record(&world, tick(9));
         column.restore(&mut world, &[Some(tick(9))]);
         assert_eq!(charge(&world, ghost), Some("of tick 9"));
-        column.forget(0);
+        column.admit(0, true);
         column.restore(&mut world, &[Some(tick(9))]);
-        assert_eq!(charge(&world, ghost), None, "a slot that was forgotten belongs to a ghost that never had it");
+        assert_eq!(charge(&world, ghost), None, "the slot belongs to a ghost that never had it");
+    }
+
+    #[test]
+    fn what_is_left_to_the_server_is_not_restored() {
+        let mut world = World::new();
+        let ghost = world.spawn((PredictionSlot(0), Charge("of tick 1".into()))).id();
+        let mut column = state_column::<Charge>(&mut world);
+        column.admit(0, false);
+        column.record(&world, tick(1));
+        world.entity_mut(ghost).insert(Charge("the server's".into()));
+        column.restore(&mut world, &[Some(tick(1))]);
+        column.restore(&mut world, &[Some(tick(2))]);
+        assert_eq!(charge(&world, ghost), Some("the server's"));
     }
 }

@@ -4,10 +4,14 @@
 
 mod compare;
 mod components;
+mod freeze;
 mod history;
+mod news;
 mod rollback;
 mod run_loop;
+mod scope;
 mod settings;
+mod smoothing;
 mod state;
 mod step;
 mod switching;
@@ -28,7 +32,8 @@ use tracks::Tracks;
 pub use components::{Frozen, PredictedGhost, Simulate, first_time_predicted};
 pub use history::PREDICTION_HISTORY_TICKS;
 pub(crate) use history::{StateColumn, ghost_column};
-pub use settings::{PredictionSettings, RollbackMode, RollbackScope};
+pub use settings::{PredictionSettings, RollbackGroup, RollbackMode, RollbackScope};
+pub use smoothing::{ErrorSmoothing, Smoothed, SmoothingAction, SmoothingAppExt, SmoothingContext, show_smoothed};
 pub use state::PredictionAppExt;
 pub(crate) use switching::follow_owners;
 
@@ -44,8 +49,10 @@ pub fn run(world: &mut World) {
 /// A ghost type as prediction sees it.
 struct PredictedType {
     rules: RowRules,
-    /// The column of each component, with its lanes in a row.
+    /// The column of each predicted component, with its lanes in a row.
     columns: Vec<(usize, Range<usize>)>,
+    /// The columns of its components that are left to the server.
+    unpredicted: Vec<usize>,
     /// Where its components and fields begin in the statistics.
     first_cause: usize,
     first_error: usize,
@@ -65,6 +72,10 @@ pub(crate) struct Prediction {
     ended_partial: bool,
     /// Ghosts that sit out, with the tick whose state they have. Empty outside the loop.
     frozen: Vec<(NetworkTick, Entity)>,
+    /// By slot: the tick whose exact state a ghost is to be given.
+    wanted: Vec<Option<NetworkTick>>,
+    newspaper: news::Newspaper,
+    starts: Vec<scope::GroupStart>,
     scratch: rollback::Scratch,
 }
 
@@ -75,14 +86,18 @@ pub(crate) fn prepare(world: &mut World) {
     let mut types = Vec::new();
     for ty in &world.get_resource_or_init::<GhostRegistry>().types {
         let (first_cause, first_error) = (stats.causes.len(), stats.errors.len());
-        let mut columns = Vec::with_capacity(ty.components.len());
+        let (mut columns, mut unpredicted) = (Vec::with_capacity(ty.components.len()), Vec::new());
         for (vtable, lanes) in &ty.components {
             let known = column_types.iter().position(|(id, _)| *id == vtable.type_id);
             let column = known.unwrap_or_else(|| {
                 column_types.push((vtable.type_id, vtable.new_history));
                 column_types.len() - 1
             });
-            columns.push((column, lanes.clone()));
+            if vtable.is_predicted {
+                columns.push((column, lanes.clone()));
+            } else {
+                unpredicted.push(column);
+            }
         }
         for schema in &ty.schema.components {
             stats.causes.push(RollbackCause::new(&ty.schema.name, &schema.name));
@@ -91,7 +106,9 @@ pub(crate) fn prepare(world: &mut World) {
                 .errors
                 .extend(fields.map(|field| FieldPredictionError::new(&ty.schema.name, &schema.name, &field.name)));
         }
-        types.push(PredictedType { rules: RowRules::new(&ty.schema.components), columns, first_cause, first_error });
+        let is_predicted = |index: usize| ty.components.get(index).is_none_or(|(vtable, _)| vtable.is_predicted);
+        let rules = RowRules::new(&ty.schema.components, is_predicted);
+        types.push(PredictedType { rules, columns, unpredicted, first_cause, first_error });
     }
     for (id, new_column) in world.remove_resource::<PredictedStates>().unwrap_or_default().columns {
         if !column_types.iter().any(|(known, _)| *known == id) {
@@ -102,4 +119,5 @@ pub(crate) fn prepare(world: &mut World) {
     world.insert_resource(Prediction { columns, types, ..Prediction::default() });
     world.insert_resource(stats);
     world.init_resource::<PredictionSettings>();
+    world.add_observer(freeze::follow_parent);
 }

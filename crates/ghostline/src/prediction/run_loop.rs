@@ -9,9 +9,12 @@ use ghostline_wire::NetworkTick;
 use std::time::Duration;
 
 use super::Prediction;
-use super::components::Frozen;
+use super::freeze::{freeze, thaw};
 use super::history::PREDICTION_HISTORY_TICKS;
-use super::rollback::{admit_arrivals, choose_starts};
+use super::news::admit_arrivals;
+use super::rollback::{choose_starts, correct_on_the_way};
+use super::settings::PredictionSettings;
+use super::smoothing::{remember_predictions, take_up_corrections};
 use super::step::simulate;
 use crate::command;
 use crate::stats::PredictionStats;
@@ -91,6 +94,7 @@ struct Frame {
     partial: Duration,
     max_batch_repeated: i32,
     max_batch_first_time: i32,
+    tolerance_quanta: u32,
 }
 
 impl Frame {
@@ -105,6 +109,7 @@ impl Frame {
         let partial =
             if time.is_partial_tick() { step.duration(1).mul_f32(time.server_tick_fraction) } else { Duration::ZERO };
         let rate = world.resource::<ClientTickRate>();
+        let settings = world.get_resource::<PredictionSettings>().copied().unwrap_or_default();
         Self {
             outside: *world.resource::<Time>(),
             step,
@@ -113,6 +118,7 @@ impl Frame {
             partial,
             max_batch_repeated: rate.max_prediction_step_batch_size_repeated_tick.max(1),
             max_batch_first_time: rate.max_prediction_step_batch_size_first_time_tick.max(1),
+            tolerance_quanta: settings.tolerance_quanta,
             time,
         }
     }
@@ -125,12 +131,19 @@ impl Frame {
         inside.set_in_prediction_loop(true);
         let mut now = self.oldest;
         freeze_those_ahead(prediction, world, now);
-        while now != self.target {
+        loop {
+            if prediction.last_full == Some(now) {
+                take_up_corrections(world, &prediction.tracks);
+            }
+            if now == self.target {
+                break;
+            }
             let end = self.end_of_step(prediction, world, now);
             self.full_step(prediction, world, &mut inside, now, end);
             now = end;
             thaw_those_reached(&mut prediction.frozen, world, now);
         }
+        remember_predictions(world);
         if self.time.is_partial_tick() {
             self.partial_step(world, &mut inside);
         }
@@ -191,6 +204,7 @@ impl Frame {
         for (_, track) in prediction.tracks.iter_mut().filter(|(_, track)| end.is_newer_than(track.start)) {
             track.note(end);
         }
+        correct_on_the_way(prediction, world, end, self.tolerance_quanta);
         let mut stats = world.resource_mut::<PredictionStats>();
         if is_first_time {
             stats.first_time_ticks += u64::from(ticks);
@@ -227,10 +241,8 @@ fn freeze_those_ahead(prediction: &mut Prediction, world: &mut World, tick: Netw
     let Prediction { tracks, frozen, .. } = prediction;
     frozen.clear();
     for (_, track) in tracks.iter() {
-        if track.start.is_newer_than(tick)
-            && let Ok(mut entity) = world.get_entity_mut(track.entity)
-        {
-            entity.insert(Frozen);
+        if track.start.is_newer_than(tick) && world.get_entity(track.entity).is_ok() {
+            freeze(world, track.entity);
             frozen.push((track.start, track.entity));
         }
     }
@@ -249,12 +261,6 @@ fn thaw_those_reached(frozen: &mut Vec<(NetworkTick, Entity)>, world: &mut World
 fn thaw_all(frozen: &mut Vec<(NetworkTick, Entity)>, world: &mut World) {
     for (_, entity) in frozen.drain(..) {
         thaw(world, entity);
-    }
-}
-
-fn thaw(world: &mut World, entity: Entity) {
-    if let Ok(mut entity) = world.get_entity_mut(entity) {
-        entity.remove::<Frozen>();
     }
 }
 

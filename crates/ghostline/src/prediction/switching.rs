@@ -2,7 +2,8 @@
 
 use bevy_ecs::prelude::{Mut, World};
 
-use super::components::{Frozen, PredictedGhost};
+use super::components::PredictedGhost;
+use super::freeze::{freeze, thaw};
 use super::history::PredictionSlot;
 use crate::connection::NetworkId;
 use crate::ghost::{GhostOwnerIsLocal, GhostRegistry, GhostType};
@@ -23,12 +24,12 @@ pub(crate) fn follow_owners(world: &mut World) {
 }
 
 fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: Option<NetworkId>) {
-    let (Some(lane), Some(entity), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else {
+    let (Some(lane), Some(id), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else {
         return;
     };
     let is_own = own.is_some() && row.get(lane).map(|&owner| NetworkId(owner)) == own;
     let predicted = ty.is_predicted(is_own);
-    let Ok(mut entity) = world.get_entity_mut(entity) else { return };
+    let Ok(mut entity) = world.get_entity_mut(id) else { return };
     if is_own != entity.contains::<GhostOwnerIsLocal>() {
         if is_own {
             entity.insert(GhostOwnerIsLocal);
@@ -43,11 +44,11 @@ fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: O
         for (vtable, lanes) in &ty.components {
             (vtable.read_lanes)(&mut entity, row.get(lanes.clone()).unwrap_or_default());
         }
-        entity.remove::<Frozen>();
         entity.insert(PredictedGhost::default());
+        thaw(world, id);
     } else {
         entity.remove::<(PredictedGhost, PredictionSlot)>();
-        entity.insert(Frozen);
+        freeze(world, id);
     }
     ghost.predicted = predicted;
     ghost.shown = None;

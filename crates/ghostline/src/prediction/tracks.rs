@@ -16,13 +16,15 @@ pub(super) struct Track {
     pub at: Option<NetworkTick>,
     /// The tick that it starts from in this frame.
     pub start: NetworkTick,
+    /// Whether it is put back in this frame, to simulate ticks again.
+    pub goes_back: bool,
     recorded: [Option<NetworkTick>; PREDICTION_HISTORY_TICKS],
 }
 
 impl Track {
     fn new(entity: Entity, ghost_type: u16) -> Self {
         let recorded = [None; PREDICTION_HISTORY_TICKS];
-        Self { entity, ghost_type, applied: None, at: None, start: NetworkTick::new(0), recorded }
+        Self { entity, ghost_type, applied: None, at: None, start: NetworkTick::new(0), goes_back: false, recorded }
     }
 
     /// Whether its state after `tick` is known.

@@ -11,8 +11,8 @@ use crate::interpolation::{SampleTime, sample};
 use crate::prediction;
 use crate::time::{ClientTickRate, NetworkTime};
 
-/// Interpolated ghosts show their point in time. What predicted ones make of their rows is decided in the prediction step; here a ghost
-/// becomes one or the other, when its owner has changed.
+/// Interpolated ghosts show their point in time. What predicted ones make of their rows is decided in the prediction step, except for what
+/// is not predicted of them; here a ghost becomes one or the other, when its owner has changed.
 pub fn apply(world: &mut World) {
     let time = world.resource::<NetworkTime>();
     let Some(tick) = time.interpolation_tick else { return };
@@ -24,7 +24,9 @@ pub fn apply(world: &mut World) {
             for chunk in snapshots.chunks.iter_mut().flatten() {
                 let Some(ty) = registry.get(chunk.ghost_type) else { continue };
                 for ghost in chunk.ghosts.iter_mut().flatten() {
-                    if !ghost.predicted {
+                    if ghost.predicted {
+                        show_unpredicted(world, ty, ghost);
+                    } else {
                         show_interpolated(world, ty, ghost, &chunk.coverage, at, max_extrapolation);
                     }
                 }
@@ -59,6 +61,20 @@ fn show_interpolated(
     }
     ghost.shown = Some(key);
     blend(&mut entity, ty, from, to, shown.factor);
+}
+
+/// What of a predicted ghost is not predicted shows the newest row.
+fn show_unpredicted(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost) {
+    let Some((tick, row)) = ghost.history.newest().filter(|_| ty.has_unpredicted_components()) else { return };
+    let key = (tick, tick, 0);
+    if ghost.shown == Some(key) {
+        return;
+    }
+    let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else { return };
+    ghost.shown = Some(key);
+    for (vtable, lanes) in ty.components.iter().filter(|(vtable, _)| !vtable.is_predicted) {
+        (vtable.read_lanes)(&mut entity, row.get(lanes.clone()).unwrap_or_default());
+    }
 }
 
 fn blend(entity: &mut EntityWorldMut<'_>, ty: &GhostType, from: &[u32], to: &[u32], factor: f32) {

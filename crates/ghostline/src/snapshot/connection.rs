@@ -81,6 +81,8 @@ struct PendingDespawn {
     slot: Slot,
     reason: DespawnReason,
     in_flight: u8,
+    /// The newest packet's tick when it went: what older packets say of the slot is about a ghost before it.
+    after: Option<NetworkTick>,
 }
 
 /// The server's side of the snapshots of one connection.
@@ -187,7 +189,7 @@ impl SnapshotSendState {
         view.acked &= !slot.bit();
         view.forget_rows(slot);
         if known {
-            self.despawns.push(PendingDespawn { slot, reason, in_flight: 0 });
+            self.despawns.push(PendingDespawn { slot, reason, in_flight: 0, after: self.newest_sent_tick });
         }
         known
     }
@@ -247,7 +249,9 @@ impl SnapshotSendState {
             return;
         }
         for despawn in &mut self.despawns {
-            if packet.despawns.contains(&despawn.slot) {
+            let is_about_it =
+                despawn.after.is_none_or(|after| packet.tick.is_some_and(|tick| tick.is_newer_than(after)));
+            if is_about_it && packet.despawns.contains(&despawn.slot) {
                 despawn.in_flight = despawn.in_flight.saturating_sub(1);
             }
         }
@@ -319,7 +323,8 @@ impl SnapshotSendState {
             return;
         }
         self.despawns.retain(|despawn| {
-            let told = packet.despawns.contains(&despawn.slot);
+            let is_about_it = despawn.after.is_none_or(|after| tick.is_newer_than(after));
+            let told = is_about_it && packet.despawns.contains(&despawn.slot);
             if told {
                 on_released(despawn.slot);
             }
@@ -494,5 +499,36 @@ mod tests {
         state.views[0].known |= slot.bit();
         state.acknowledge(&mut store, [(PacketSequence(0), true)].into_iter(), |_| {});
         assert_eq!(state.views[0].acked, 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_from_before_a_slot_was_used_again_does_not_settle_the_next_ghosts_despawn() {
+        let (mut store, slot) = store_with_one_ghost();
+        let mut state = SnapshotSendState::default();
+        state.hold_views(1);
+        state.views[0].known |= slot.bit();
+        for generation in 0..2 {
+            store.despawn(slot);
+            assert!(state.despawn(&mut store, slot, DespawnReason::Destroyed));
+            if generation == 0 {
+                state.note_sent(tick(3), &[], &[slot]);
+                state.note_sent(tick(4), &[], &[slot]);
+                // The first of the two is late.
+                let acks = [(PacketSequence(1), true), (PacketSequence(0), false)];
+                state.acknowledge(&mut store, acks.into_iter(), |_| {});
+                store.free(slot);
+                assert_eq!(store.allocate(0, tick(5)), Some(slot));
+                store.seal(tick(6));
+                state.note_sent(tick(6), &[(0, slot.bit())], &[]);
+                state.views[0].known |= slot.bit();
+            }
+        }
+        let mut released = Vec::new();
+        let acks = [(PacketSequence(1), true), (PacketSequence(0), true)];
+        state.acknowledge(&mut store, acks.into_iter(), |slot| released.push(slot));
+        assert!(released.is_empty() && state.awaits_despawn(slot));
+        state.note_sent(tick(7), &[], &[slot]);
+        state.acknowledge(&mut store, [(PacketSequence(3), true)].into_iter(), |slot| released.push(slot));
+        assert_eq!(released, [slot]);
     }
 }

@@ -1,5 +1,6 @@
 //! What ghostline promises, chapter by chapter, on the testkit's virtual time.
 
+mod agreement;
 mod approval;
 mod capped;
 mod commands;
@@ -21,7 +22,10 @@ mod race;
 mod readme;
 mod remote;
 mod rpc;
+mod scopes;
 mod session;
+mod smoothing;
+mod snapshot_model;
 mod snapshots;
 mod sockets;
 mod tidy;

@@ -4,93 +4,16 @@
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use bevy_time::Time;
-use ghostline::prediction::{Frozen, RollbackMode, RollbackScope};
+use ghostline::prediction::{Frozen, RollbackMode};
 use ghostline::prelude::*;
 use ghostline::stats::PredictionStats;
 use ghostline::time::PredictionLoopUpdateMode;
 use ghostline_testkit::{FRAME, LinkProfile};
-use proptest::prelude::*;
 
 use crate::race::*;
 
-/// {0, 60, 200} ms round trip × {0, 5, 33} % loss, and the link of worlds in one process.
-fn profiles() -> Vec<LinkProfile> {
-    let mut profiles = vec![LinkProfile::in_process()];
-    for round_trip_ms in [0, 60, 200] {
-        for every in [0, 20, 3] {
-            let profile = LinkProfile::rtt(round_trip_ms);
-            profiles.push(if every == 0 { profile } else { profile.with_periodic_loss(every) });
-        }
-    }
-    profiles
-}
-
-fn stats(world: &World) -> PredictionStats {
+pub(crate) fn stats(world: &World) -> PredictionStats {
     world.resource::<PredictionStats>().clone()
-}
-
-#[test]
-fn without_outside_influence_nothing_is_ever_rolled_back() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        for profile in profiles() {
-            let mut race = Race::new(RaceOptions { profile, order, ..RaceOptions::default() });
-            race.fleet.ticks(100);
-            race.start_engines();
-            race.fleet.ticks(400);
-            let stats = stats(race.fleet.client(0).world());
-            assert_eq!(
-                (stats.mispredictions, stats.rollbacks, stats.unknown),
-                (0, 0, 0),
-                "{profile:?} {order:?} {stats:?}"
-            );
-            assert!(stats.comparisons > 200, "{profile:?} {order:?} {stats:?}");
-            // Without the tolerance of a quantum each of these would have been a rollback.
-            assert!(stats.forgiven > 20, "{profile:?} {order:?} {stats:?}");
-            assert!(race.compared_ticks(QUANTUM) > 300, "{profile:?} {order:?}");
-        }
-    }
-}
-
-/// A client that is wrong by a metre from now on is right again after so many frames at the latest: a round trip, the slack with which its
-/// commands arrive, and two ticks.
-fn frames_to_correct(profile: LinkProfile) -> usize {
-    let round_trip_ms = profile.up.delay_ms + profile.down.delay_ms;
-    round_trip_ms.div_ceil(16) as usize + 2 + 2
-}
-
-#[test]
-fn a_client_that_is_wrong_is_corrected_within_a_round_trip() {
-    for profile in [LinkProfile::perfect(), LinkProfile::rtt(60), LinkProfile::rtt(200)] {
-        let mut race = Race::started(profile);
-        race.nudge_client(Vec3::Y);
-        race.fleet.ticks(100);
-        let wrong = race.last_wrong_frame(2.0 * QUANTUM).expect("the divergence shows");
-        assert!(wrong <= frames_to_correct(profile), "{profile:?}: wrong until frame {wrong}");
-        let stats = stats(race.fleet.client(0).world());
-        assert_eq!((stats.mispredictions, stats.rollbacks), (1, 1), "{stats:?}");
-        let cause = &stats.causes[stats.last_cause.unwrap()];
-        assert_eq!((cause.ghost_type.as_str(), cause.component.as_str(), cause.count), ("car", "Position", 1));
-        let error = stats.errors.iter().find(|error| error.count > 0).unwrap();
-        assert_eq!((error.field.as_str(), error.count), ("Position.value", 1));
-        assert!(
-            (error.last - 1.0).abs() < 0.01 && error.max == error.last && error.sum == f64::from(error.last),
-            "{error:?}"
-        );
-        assert!(stats.resimulated_ticks > 0);
-    }
-}
-
-#[test]
-fn a_push_by_the_server_reaches_the_client_within_a_round_trip() {
-    for profile in [LinkProfile::perfect(), LinkProfile::rtt(60), LinkProfile::rtt(200)] {
-        let mut race = Race::started(profile);
-        race.server_car::<Position>().value += Vec3::new(0.0, 0.0, -2.0);
-        race.fleet.ticks(100);
-        let wrong = race.last_wrong_frame(2.0 * QUANTUM).unwrap_or(0);
-        assert!(wrong <= frames_to_correct(profile), "{profile:?}: wrong until frame {wrong}");
-        let stats = stats(race.fleet.client(0).world());
-        assert_eq!((stats.mispredictions, stats.rollbacks), (1, 1), "{profile:?} {stats:?}");
-    }
 }
 
 #[test]
@@ -128,27 +51,6 @@ fn state_that_is_predicted_but_not_sent_goes_back_with_the_ghost() {
 }
 
 #[test]
-fn only_the_ghost_that_was_wrong_is_simulated_again() {
-    for (scope, both) in [(RollbackScope::Ghost, false), (RollbackScope::AllPredicted, true)] {
-        let mut race = Race::new(RaceOptions { profile: LinkProfile::rtt(60), ..RaceOptions::default() });
-        race.fleet.server().world_mut().spawn_ghost::<Ball>(Position::default());
-        race.fleet.ticks(60);
-        race.fleet.client(0).world_mut().insert_resource(PredictionSettings { scope, ..PredictionSettings::default() });
-        race.nudge_client(Vec3::X);
-        let before = race.simulated();
-        race.fleet.ticks(30);
-        let after = race.simulated();
-        let new_ticks = after.first_times - before.first_times;
-        let (cars, balls) = (after.cars - before.cars, after.balls - before.balls);
-        assert!(cars > new_ticks + 3, "{scope:?}: in {new_ticks} ticks the car was simulated {cars} times");
-        assert_eq!(balls, if both { cars } else { new_ticks }, "{scope:?}");
-        assert_eq!(stats(race.fleet.client(0).world()).mispredictions, 1);
-        let world = race.fleet.client(0).world_mut();
-        assert_eq!(world.query::<&Frozen>().iter(world).count(), 0, "nobody is frozen outside the loop");
-    }
-}
-
-#[test]
 fn rolling_back_always_costs_time_and_changes_nothing() {
     let mut race = Race::new(RaceOptions { profile: LinkProfile::rtt(60), ..RaceOptions::default() });
     race.fleet.ticks(100);
@@ -158,7 +60,7 @@ fn rolling_back_always_costs_time_and_changes_nothing() {
     let stats = stats(race.fleet.client(0).world());
     assert_eq!(stats.mispredictions, 0);
     assert!(stats.rollbacks > 190 && stats.resimulated_ticks > 3 * 190, "{stats:?}");
-    assert!(race.compared_ticks(QUANTUM) > 150);
+    assert!(race.ticks_within_a_quantum_of_the_row() > 150);
 }
 
 #[test]
@@ -259,8 +161,7 @@ fn after_a_stall_a_frame_predicts_at_most_64_ticks_and_ends_up_right() {
     }
     race.stop_engines();
     race.fleet.ticks(200);
-    let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
-    assert!((client - server).abs().max_element() < 2.01 * QUANTUM, "{client} {server}");
+    assert!(race.quanta_from_the_row() <= 1.0 + FLOAT_NOISE);
 }
 
 #[test]
@@ -350,7 +251,7 @@ fn prediction_and_server_agree_from_any_starting_tick() {
         assert!(end.ticks_since(NetworkTick::new(start)) > 290, "{start:#x}");
         let stats = stats(race.fleet.client(0).world());
         assert_eq!((stats.mispredictions, stats.rollbacks), (0, 0), "{start:#x} {stats:?}");
-        assert!(race.compared_ticks(QUANTUM) > 200, "{start:#x}");
+        assert!(race.ticks_within_a_quantum_of_the_row() > 200, "{start:#x}");
     }
 }
 
@@ -427,8 +328,7 @@ fn a_prediction_that_must_go_back_says_so_and_does_nothing_twice() {
     race.fleet.ticks(60);
     race.stop_engines();
     race.fleet.ticks(30);
-    let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
-    assert!((client - server).abs().max_element() <= 1.01 * QUANTUM, "{client} {server}");
+    assert!(race.quanta_from_the_row() <= 1.0 + FLOAT_NOISE);
 }
 
 // INP-01, INP-05: on a ghost that every client predicts, none of which has any other input.
@@ -476,39 +376,5 @@ fn every_press_is_seen_once_with_the_input_of_its_tick_at_any_latency() {
             }
             assert_eq!(stats(race.fleet.client(0).world()).mispredictions, 0, "{what}");
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-
-    // Random inputs, random frame lengths, partial ticks.
-    #[test]
-    fn whatever_happens_the_client_ends_where_the_server_is(
-        seed in any::<u64>(),
-        frames in prop::collection::vec(0.15_f64..2.2, 60..160),
-        round_trip_ms in 0_u32..120,
-        pushes in prop::collection::vec((0_usize..160, -1.0_f32..1.0), 0..4),
-    ) {
-        let mut race = Race::new(RaceOptions {
-            profile: LinkProfile::rtt(round_trip_ms).with_loss_percent(10.0),
-            seed: seed | 1,
-            with_turbo: true,
-            ..RaceOptions::default()
-        });
-        race.fleet.ticks(60);
-        race.start_engines();
-        for (index, length) in frames.iter().enumerate() {
-            for (_, by) in pushes.iter().filter(|(at, _)| *at == index) {
-                race.nudge_client(Vec3::X * *by);
-                race.server_car::<Position>().value.z -= by;
-            }
-            race.fleet.tick_by(FRAME.mul_f64(*length));
-        }
-        race.stop_engines();
-        race.fleet.ticks(60);
-        let (client, server) = (race.client_car::<Position>(0).value, race.server_car::<Position>().value);
-        // Rows that differ by one lane agree; the values behind them may lie almost two quanta apart.
-        prop_assert!((client - server).abs().max_element() < 2.0 * QUANTUM, "{client} {server}");
     }
 }

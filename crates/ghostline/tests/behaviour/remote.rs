@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use crate::dice::Dice;
-use crate::race::{QUANTUM, Race, RaceOptions};
+use crate::race::{Race, RaceOptions};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
@@ -261,7 +261,7 @@ fn prediction_equals_the_server_on_every_link_and_nothing_is_rolled_back() {
         race.fleet.ticks(300);
         let stats = race.fleet.client(0).world().resource::<PredictionStats>().clone();
         assert_eq!((stats.mispredictions, stats.rollbacks), (0, 0), "{profile:?} {stats:?}");
-        assert!(race.compared_ticks(QUANTUM) > 200, "{profile:?}");
+        assert!(race.ticks_within_a_quantum_of_the_row() > 200, "{profile:?}");
     }
 }
 
