@@ -6,7 +6,7 @@ use bevy_math::Vec3;
 use ghostline::connection::{DisconnectReason, NetCodeConnectionEvent};
 use ghostline::prelude::*;
 use ghostline::snapshot::newest_rows;
-pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline};
+pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline, Transport};
 
 pub(crate) use crate::dice::Dice;
 
@@ -103,7 +103,11 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).build();
+        Self::over(Transport::InProcess, seed)
+    }
+
+    pub(crate) fn over(transport: Transport, seed: u64) -> Self {
+        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).transport(transport).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         let mut players = Vec::new();
