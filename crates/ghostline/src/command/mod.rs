@@ -18,6 +18,6 @@ pub use input_event::InputEvent;
 pub(crate) use receive::shown_age;
 pub use receive::{MAX_COMMAND_PACKETS_PER_TICK, receive};
 pub use registry::CommandAppExt;
-pub(crate) use registry::{CommandRegistry, register_input};
+pub(crate) use registry::{CommandRegistry, forget_server_types, learn_server_types, register_input, type_hashes};
 pub(crate) use send::CommandSender;
 pub use send::send;

@@ -60,12 +60,13 @@ fn write_packet(world: &mut World, connection: Entity, target: NetworkTick, send
     let explicit = world.get::<CommandTarget>(connection).and_then(|target| target.entity);
     let count = world.resource::<ClientTickRate>().commands_per_packet();
     world.resource_scope(|world, types: Mut<CommandRegistry>| {
-        for (index, ty) in types.types.iter().enumerate() {
+        for (number, ty) in types.types.iter().enumerate() {
+            let Some(number) = types.number_on_server(number) else { continue };
             for &(entity, target_ghost) in &auto {
-                write_type(world, sender, index as u32, ty, entity, target_ghost, target, count);
+                write_type(world, sender, number, ty, entity, target_ghost, target, count);
             }
             if let Some(entity) = explicit.filter(|&entity| !auto.iter().any(|&(known, _)| known == entity)) {
-                write_type(world, sender, index as u32, ty, entity, BlockTarget::ConnectionTarget, target, count);
+                write_type(world, sender, number, ty, entity, BlockTarget::ConnectionTarget, target, count);
             }
         }
     });

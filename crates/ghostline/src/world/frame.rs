@@ -14,9 +14,9 @@ use std::time::Duration;
 use super::kind::WorldKind;
 use crate::command::CommandRegistry;
 use crate::connection::{
-    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions,
+    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions, LogLimits,
     NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, live_connections, protocol_version,
+    NetworkStreamInGame, WaitingRoom, live_connections, protocol_version,
 };
 use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
@@ -90,6 +90,7 @@ pub(super) fn prepare(
         world.init_resource::<ConnectionEvents>();
         world.init_resource::<Messages<ConnectionChanged>>();
         world.init_resource::<ConnectionRequests>();
+        world.init_resource::<LogLimits>();
         world.init_resource::<NetworkStats>();
         world.init_resource::<RpcCollection>();
         world.init_resource::<RpcRequests>();
@@ -101,6 +102,7 @@ pub(super) fn prepare(
             world.init_resource::<NetworkIdAllocation>();
             world.init_resource::<ConnectionSecrets>();
             world.init_resource::<KnownSessions>();
+            world.init_resource::<WaitingRoom>();
             world.init_resource::<GhostChanges>();
         }
         WorldKind::Client | WorldKind::ThinClient => {
@@ -133,7 +135,8 @@ pub(super) fn finish(world: &mut World, kind: WorldKind) {
             rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
         description.sort();
         let game_version = world.resource::<NetworkStreamDriver>().game_version();
-        let version = protocol_version(game_version, rpcs.hash(), component_collection);
+        let is_dynamic = rpcs.dynamic_assembly_list();
+        let version = protocol_version(game_version, rpcs.hash(), component_collection, is_dynamic);
         world.insert_resource(NetworkProtocolVersion { version, description });
     }
     snapshot::prepare(world, kind);
@@ -151,6 +154,7 @@ pub(super) fn run_startup(world: &mut World) {
 /// One frame.
 pub(super) fn run(world: &mut World, kind: WorldKind, now: Duration, dt: Duration) {
     connection::rotate_changes(world);
+    connection::watch_pauses(world, dt);
     world.resource_mut::<FrameClock>().update(now, dt);
     if kind.is_client() {
         run_client(world, kind, dt);

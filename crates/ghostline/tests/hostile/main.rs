@@ -6,5 +6,7 @@
 mod dice;
 mod encrypted;
 mod game;
+mod rpcs;
+mod strangers;
 mod toward_client;
 mod toward_server;
