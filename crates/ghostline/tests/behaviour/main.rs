@@ -2,6 +2,7 @@
 
 mod agreement;
 mod approval;
+mod capped;
 mod broken_links;
 mod capacity;
 mod commands;

@@ -4,6 +4,7 @@
 #[path = "../behaviour/dice.rs"]
 #[expect(dead_code, reason = "shared with the behaviour tests, which use all of it")]
 mod dice;
+mod encrypted;
 mod game;
 mod rpcs;
 mod strangers;
