@@ -18,7 +18,7 @@ use crate::connection::{
     NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
     NetworkStreamInGame, WaitingRoom, live_connections, protocol_version,
 };
-use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
+use crate::ghost::{GhostChanges, GhostRegistry, LostGhosts, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
 use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
 use crate::snapshot;
@@ -107,6 +107,7 @@ pub(super) fn prepare(
         }
         WorldKind::Client | WorldKind::ThinClient => {
             world.init_resource::<ClientClocks>();
+            world.init_resource::<LostGhosts>();
             world.init_resource::<UnscaledClientTime>();
             world.init_resource::<ClientTickRate>();
             world.init_resource::<ClientServerTickRate>();

@@ -2,9 +2,9 @@
 
 mod agreement;
 mod approval;
-mod capped;
 mod broken_links;
 mod capacity;
+mod capped;
 mod commands;
 mod common;
 mod connection;
@@ -18,6 +18,7 @@ mod examples;
 mod ghosts;
 mod in_game;
 mod interpolation;
+mod invalid_use;
 mod parts;
 mod prediction;
 mod presses;

@@ -265,6 +265,7 @@ fn nothing_listens_or_connects_without_a_port_or_to_any_address() {
     let any = std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     for (bootstrap, listens) in [
         (alone(), false),
+        (ClientServerBootstrap::new(nothing), false),
         (alone().auto_connect(0), false),
         (alone().auto_connect(7979).default_connect_address(any), true),
     ] {
@@ -274,6 +275,8 @@ fn nothing_listens_or_connects_without_a_port_or_to_any_address() {
             let mut facade = world.world_mut().resource_mut::<NetworkStreamDriver>();
             assert_eq!(facade.is_listening(), is_server && listens);
             assert_eq!(facade.connections().len(), 0);
+            let driver = facade.drivers().last().map(|(id, _)| id).unwrap();
+            assert_eq!(facade.local_endpoint(driver).is_some(), is_server && listens, "no socket is bound before");
         }
     }
 }

@@ -6,7 +6,7 @@ use bevy_ecs::prelude::*;
 use ghostline::connection::NetworkProtocolVersion;
 use ghostline::prelude::*;
 use ghostline::world::kind_of;
-use ghostline_testkit::{Direction, MessageKind};
+use ghostline_testkit::{Direction, FRAME, MessageKind};
 
 #[derive(Component, RpcCommand)]
 struct Common;
@@ -133,15 +133,15 @@ fn a_peer_that_never_says_what_it_has_is_closed_all_the_same() {
     fleet.listen();
     fleet.connect(0);
     fleet.tick();
-    fleet.tick_server(ghostline_testkit::FRAME);
+    fleet.tick_server(FRAME);
     fleet.link(0).cut(Direction::ToClient);
     fleet.link(0).inject(Direction::ToServer, MessageKind::Rpc, &version);
     for _ in 0..58 {
-        fleet.tick_server(ghostline_testkit::FRAME);
+        fleet.tick_server(FRAME);
         assert_eq!(fleet.server().connections().len(), 1);
     }
     for _ in 0..6 {
-        fleet.tick_server(ghostline_testkit::FRAME);
+        fleet.tick_server(FRAME);
     }
     assert!(fleet.server().connections().is_empty());
 }
@@ -194,5 +194,62 @@ fn two_sides_that_register_in_another_order_connect() {
         fleet.connect_all();
         let of_server = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
         assert_eq!(&of_server, fleet.client(0).world().resource::<NetworkProtocolVersion>());
+    }
+}
+
+#[test]
+fn what_differs_is_still_said_when_version_and_end_arrive_in_one_frame() {
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.logs().expect("the game version differs: local 0, remote 9000");
+        fleet.logs().expect("the game version differs: local 9000, remote 0");
+        fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>().version.game = 9000;
+        fleet.listen();
+        fleet.connect(0);
+        while fleet.server().connections().is_empty() {
+            fleet.tick_client(0, FRAME);
+            fleet.tick_server(FRAME);
+        }
+        // While the server stands still its version reaches the client, which says its own and goes.
+        for _ in 0..8 {
+            fleet.tick_client(0, FRAME);
+        }
+        assert!(fleet.client(0).connections().is_empty(), "{shape:?}");
+        let mut reasons = Vec::new();
+        for _ in 0..3 {
+            fleet.tick_server(FRAME);
+            reasons.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
+        }
+        assert_eq!(reasons, [DisconnectReason::BadProtocolVersion], "{shape:?}");
+        assert_eq!(fleet.logs().count("this side registered"), 2, "{shape:?}");
+    }
+}
+
+#[test]
+fn the_order_in_which_ghost_types_are_registered_changes_neither_hash_nor_meaning() {
+    struct Ghosts;
+    impl Plugin for Ghosts {
+        fn build(&self, app: &mut App) {
+            let walker = || GhostPrefab::new("walker").component::<Position>().predicted();
+            let cart = || GhostPrefab::new("cart").component::<Position>();
+            if kind_of(app.world()).is_server() {
+                app.register_ghost::<Walker>(walker()).register_ghost::<Crate>(cart());
+            } else {
+                app.register_ghost::<Crate>(cart()).register_ghost::<Walker>(walker());
+            }
+        }
+    }
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Ghosts).build();
+        fleet.connect_all();
+        let of_server = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
+        assert_eq!(&of_server, fleet.client(0).world().resource::<NetworkProtocolVersion>());
+        fleet.go_in_game_all();
+        fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
+        fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+        fleet.ticks(20);
+        assert_eq!(fleet.client(0).connections().len(), 1);
+        let client = fleet.client(0).world_mut();
+        assert_eq!((count::<Walker>(client), count::<Crate>(client)), (1, 1), "{shape:?}");
     }
 }

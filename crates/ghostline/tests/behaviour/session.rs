@@ -358,45 +358,6 @@ fn drivers_can_be_replaced_only_without_connections() {
 }
 
 #[test]
-fn several_drivers_serve_one_server_at_once() {
-    let mut fleet = Fleet::builder().plugin(Game).clients(3).build();
-    let networks: Vec<InProcessNetwork> = (0..3).map(|_| InProcessNetwork::new()).collect();
-    let mut store = DriverStore::new();
-    for network in &networks {
-        store.register(Box::new(network.driver())).unwrap();
-    }
-    fleet.server().world_mut().reset_driver_store(store).unwrap();
-    fleet.listen();
-    for (client, network) in networks.iter().enumerate() {
-        let mut store = DriverStore::new();
-        store.register(Box::new(network.driver())).unwrap();
-        fleet.client(client).world_mut().reset_driver_store(store).unwrap();
-        fleet.connect(client);
-    }
-    let ticks = |fleet: &mut Fleet, count: usize| {
-        for _ in 0..count {
-            fleet.tick();
-            networks.iter().for_each(InProcessNetwork::deliver);
-        }
-    };
-    ticks(&mut fleet, 16);
-    assert_eq!(count::<NetworkId>(fleet.server().world_mut()), 3);
-    fleet.go_in_game_all();
-    ticks(&mut fleet, 16);
-    let mut facade = fleet.server().world_mut().resource_mut::<NetworkStreamDriver>();
-    assert_eq!(facade.drivers().count(), 3);
-    let drivers: Vec<u8> = facade.connections().map(|(handle, _)| handle.driver.get()).collect();
-    assert_eq!(drivers, [1, 2, 3]);
-    assert_eq!(facade.default_local_endpoint(), Some(endpoint(FLEET_PORT)));
-    assert_eq!(facade.last_endpoint(), Some(endpoint(FLEET_PORT)));
-    let ids: Vec<_> = facade.drivers().map(|(id, _)| id).collect();
-    assert!(ids.iter().all(|&id| facade.local_endpoint(id) == Some(endpoint(FLEET_PORT))));
-    for client in 0..3 {
-        assert_eq!(count::<NetworkStreamInGame>(fleet.client(client).world_mut()), 1);
-    }
-}
-
-#[test]
 fn a_server_that_stops_listening_keeps_who_is_there() {
     for shape in SHAPES {
         let mut fleet = shape.fleet().plugin(Game).clients(2).build();
