@@ -85,7 +85,7 @@ pub mod __macro;
 pub use command::{CommandCodec, CommandData, InputComponentData, InputEvent, InputField};
 pub use ghost::{GhostComponent, GhostField};
 pub use ghostline_macros::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};
-pub use rpc::{ApprovalRpcCommand, FixedString, RpcCommand, RpcField};
+pub use rpc::{ApprovalRpcCommand, FixedList, FixedString, RpcCommand, RpcField};
 
 /// The README's blocks, compiled as documentation tests.
 #[cfg(doctest)]

@@ -140,8 +140,12 @@ pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
 ///
 /// Every field is sent, in the order written; a struct without fields is a message that says all by its type. The
 /// struct must also be `Component`. Fields may be `bool`, integers, `f32`, `f64`, `Vec2`, `Vec3`, `Quat`,
-/// `NetworkTick`, `GhostRef`, `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
-/// `#[rpc(name = "…")]` on the struct replaces the name by which both sides know it.
+/// `NetworkTick`, `GhostRef`, `FixedString<N>`, `FixedList<T, N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
+///
+/// | key, on the struct | meaning |
+/// |---|---|
+/// | `name = "…"` | replaces the name by which both sides know it |
+/// | `unreliable` | may be lost and overtaken, and never holds anything back; else it arrives, once and in order |
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ pub use input_event::InputEvent;
 pub(crate) use receive::shown_age;
 pub use receive::{MAX_COMMAND_BYTES_PER_TICK, MAX_COMMAND_PACKETS_PER_TICK, receive};
 pub use registry::CommandAppExt;
-pub(crate) use registry::{CommandRegistry, register_input};
+pub(crate) use registry::{CommandRegistry, forget_server_types, learn_server_types, register_input, type_hashes};
 pub(crate) use replicated::{ReplicatedInput, receive_replicated};
 pub(crate) use send::CommandSender;
 pub use send::send;

@@ -98,6 +98,8 @@ pub(super) struct CommandType {
 pub(crate) struct CommandRegistry {
     pub(super) types: Vec<CommandType>,
     frozen: bool,
+    /// Client: the server's numbers of these types, if they may be others. `None` of a type that the server lacks.
+    pub(super) server_numbers: Option<Vec<Option<u32>>>,
 }
 
 impl CommandRegistry {
@@ -122,6 +124,14 @@ impl CommandRegistry {
         self.frozen = true;
     }
 
+    /// The number under which the server knows the type with this number here.
+    pub(super) fn number_on_server(server_numbers: Option<&[Option<u32>]>, number: usize) -> Option<u32> {
+        match server_numbers {
+            Some(numbers) => *numbers.get(number)?,
+            None => Some(number as u32),
+        }
+    }
+
     /// The hashes of all types, for the handshake.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
         self.types.iter().map(|ty| ty.hash)
@@ -131,6 +141,27 @@ impl CommandRegistry {
     pub(crate) fn describe(&self) -> impl Iterator<Item = String> + '_ {
         self.types.iter().map(|ty| format!("command {:016x} {}", ty.hash, ty.schema.canonical_text()))
     }
+}
+
+/// The hashes of all command types, in the order of their numbers.
+pub(crate) fn type_hashes(world: &World) -> Vec<u64> {
+    world.resource::<CommandRegistry>().hashes().collect()
+}
+
+/// Client: the server knows these types, in this order. Commands of other types are not sent.
+pub(crate) fn learn_server_types(world: &mut World, hashes: &[u64]) {
+    let mut registry = world.resource_mut::<CommandRegistry>();
+    let number_of = |ty: &CommandType| hashes.iter().position(|&hash| hash == ty.hash).map(|number| number as u32);
+    let numbers: Vec<Option<u32>> = registry.types.iter().map(number_of).collect();
+    for ty in registry.types.iter().zip(&numbers).filter(|(_, number)| number.is_none()).map(|(ty, _)| ty) {
+        tracing::debug!("the server has no command `{}`; it is not sent", ty.schema.canonical_text());
+    }
+    registry.server_numbers = Some(numbers);
+}
+
+/// Client: the server is gone; the next one may know other types.
+pub(crate) fn forget_server_types(world: &mut World) {
+    world.resource_mut::<CommandRegistry>().server_numbers = None;
 }
 
 /// Registering command types.

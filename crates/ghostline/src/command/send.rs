@@ -64,12 +64,15 @@ fn write_packet(world: &mut World, connection: Entity, target: NetworkTick, send
     };
     let targets = std::mem::take(&mut sender.targets);
     world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
-        for (index, ty) in types.types.iter_mut().enumerate() {
+        let CommandRegistry { types, server_numbers, .. } = &mut *types;
+        for (number, ty) in types.iter_mut().enumerate() {
+            let Some(type_index) = CommandRegistry::number_on_server(server_numbers.as_deref(), number) else {
+                continue;
+            };
             let of_ghosts = targets.iter().map(|&(_, entity, target)| (entity, target));
             let of_connection = explicit.map(|entity| (entity, BlockTarget::ConnectionTarget));
             for (entity, block_target) in of_ghosts.chain(of_connection) {
-                let request =
-                    BlockRequest { type_index: index as u32, target: block_target, input_target_tick: target, count };
+                let request = BlockRequest { type_index, target: block_target, input_target_tick: target, count };
                 write_block(world, sender, ty, entity, &request);
             }
         }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use super::kind::WorldKind;
 use crate::command::CommandRegistry;
 use crate::connection::{
-    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions,
+    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions, LogLimits,
     NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, live_connections, protocol_version,
+    NetworkStreamInGame, WaitingRoom, live_connections, protocol_version,
 };
-use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
+use crate::ghost::{GhostChanges, GhostRegistry, LostGhosts, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
 use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
 use crate::snapshot;
@@ -90,6 +90,7 @@ pub(super) fn prepare(
         world.init_resource::<ConnectionEvents>();
         world.init_resource::<Messages<ConnectionChanged>>();
         world.init_resource::<ConnectionRequests>();
+        world.init_resource::<LogLimits>();
         world.init_resource::<NetworkStats>();
         world.init_resource::<RpcCollection>();
         world.init_resource::<RpcRequests>();
@@ -101,10 +102,12 @@ pub(super) fn prepare(
             world.init_resource::<NetworkIdAllocation>();
             world.init_resource::<ConnectionSecrets>();
             world.init_resource::<KnownSessions>();
+            world.init_resource::<WaitingRoom>();
             world.init_resource::<GhostChanges>();
         }
         WorldKind::Client | WorldKind::ThinClient => {
             world.init_resource::<ClientClocks>();
+            world.init_resource::<LostGhosts>();
             world.init_resource::<UnscaledClientTime>();
             world.init_resource::<ClientTickRate>();
             world.init_resource::<ClientServerTickRate>();
@@ -133,7 +136,8 @@ pub(super) fn finish(world: &mut World, kind: WorldKind) {
             rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
         description.sort();
         let game_version = world.resource::<NetworkStreamDriver>().game_version();
-        let version = protocol_version(game_version, rpcs.hash(), component_collection);
+        let is_dynamic = rpcs.dynamic_assembly_list();
+        let version = protocol_version(game_version, rpcs.hash(), component_collection, is_dynamic);
         world.insert_resource(NetworkProtocolVersion { version, description });
     }
     snapshot::prepare(world, kind);
@@ -151,6 +155,7 @@ pub(super) fn run_startup(world: &mut World) {
 /// One frame.
 pub(super) fn run(world: &mut World, kind: WorldKind, now: Duration, dt: Duration) {
     connection::rotate_changes(world);
+    connection::watch_pauses(world, dt);
     world.resource_mut::<FrameClock>().update(now, dt);
     if kind.is_client() {
         run_client(world, kind, dt);

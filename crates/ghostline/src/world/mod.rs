@@ -23,4 +23,4 @@ pub use frame::{FrameClock, shift_predict_target};
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
 pub use thin_client::ThinClients;
-pub use worlds::{NetWorld, PlayType, WorldError, WorldId, WorldOrder, Worlds};
+pub use worlds::{NetWorld, PlayType, WorldError, WorldId, WorldOrder, Worlds, WorldsOverview};

@@ -6,6 +6,7 @@ use bevy_app::{App, AppExit, First, Plugin, SubApp};
 use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::Schedules;
 use ghostline_transport::InProcessNetwork;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::filter::{remove_foreign_schedules, warn_of_idle_schedules};
 use super::frame;
 use super::kind::WorldKind;
 use super::thin_client::ThinClients;
-use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
+use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver, WorldOverview};
 
 /// In which order the worlds of a process run within a frame. In-process links deliver after each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -173,6 +174,23 @@ pub enum WorldError {
     AutoConnect(#[from] ConnectionError),
 }
 
+/// All worlds of a process at one moment, each with its name: what listens, what connects, who is connected. Prints as lines for a log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorldsOverview {
+    /// The worlds, in the order in which they were made.
+    pub worlds: Vec<(String, WorldOverview)>,
+}
+
+impl fmt::Display for WorldsOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (name, world)) in self.worlds.iter().enumerate() {
+            let line_break = if place == 0 { "" } else { "\n" };
+            write!(f, "{line_break}world `{name}`, {world}")?;
+        }
+        Ok(())
+    }
+}
+
 /// The worlds of a process.
 pub struct Worlds {
     bootstrap: ClientServerBootstrap,
@@ -298,6 +316,12 @@ impl Worlds {
     /// The worlds, in the order in which they were made.
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut NetWorld> {
         self.worlds.iter_mut()
+    }
+
+    /// Which worlds there are, and who is connected to whom.
+    pub fn overview(&self) -> WorldsOverview {
+        let worlds = self.worlds.iter().map(|world| (world.name.clone(), WorldOverview::of(world.world())));
+        WorldsOverview { worlds: worlds.collect() }
     }
 
     /// One world.

@@ -1,5 +1,7 @@
-//! Prediction allocates nothing once it is warm: counted by the allocator of this test binary, while 200 ghosts that are wrong in every tick
-//! go back and are simulated again.
+//! Memory, counted by the allocator of this test binary. Prediction allocates nothing once it is warm, while 200 ghosts that are wrong in every
+//! tick go back and are simulated again; what connections leave behind is in `connections.rs`.
+
+mod connections;
 
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
@@ -15,6 +17,12 @@ use std::cell::Cell;
 thread_local! {
     static COUNTS: Cell<bool> = const { Cell::new(false) };
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+/// What this thread has allocated and not freed, in bytes. Only differences mean anything.
+fn live_bytes() -> i64 {
+    LIVE_BYTES.get()
 }
 
 struct CountingAllocator;
@@ -25,27 +33,39 @@ impl CountingAllocator {
             ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         }
     }
+
+    fn grow(bytes: usize) {
+        LIVE_BYTES.set(LIVE_BYTES.get().wrapping_add(bytes as i64));
+    }
+
+    fn shrink(bytes: usize) {
+        LIVE_BYTES.set(LIVE_BYTES.get().wrapping_sub(bytes as i64));
+    }
 }
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[expect(unsafe_code, reason = "an allocator can't be written without; this one only counts")]
-// SAFETY: every call is handed on to the system's allocator as it is; counting touches two constant-initialised cells without drops.
+// SAFETY: every call is handed on to the system's allocator as it is; counting touches constant-initialised cells without drops.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::note();
+        Self::grow(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        Self::shrink(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`; all memory comes from `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::note();
+        Self::shrink(layout.size());
+        Self::grow(size);
         // SAFETY: the caller keeps the contract of `GlobalAlloc::realloc`; all memory comes from `System`.
         unsafe { System.realloc(pointer, layout, size) }
     }

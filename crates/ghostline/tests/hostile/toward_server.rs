@@ -155,7 +155,14 @@ fn an_rpc_packet_with_one_bad_frame_runs_nothing_at_all() {
 
 #[test]
 fn internal_rpcs_of_the_other_side_are_forbidden() {
-    for index in [internal_rpc::CONNECTION_APPROVED, internal_rpc::REQUEST_APPROVAL, 7, 15] {
+    let late = [internal_rpc::PROTOCOL_VERSION, internal_rpc::PROTOCOL_DETAILS, internal_rpc::RESUME];
+    let of_servers = [
+        internal_rpc::CONNECTION_APPROVED,
+        internal_rpc::REQUEST_APPROVAL,
+        internal_rpc::IDENTITY,
+        internal_rpc::COMMAND_TYPES,
+    ];
+    for index in late.into_iter().chain(of_servers).chain([7, 15]) {
         let mut arena = Arena::new(7);
         arena.fleet.logs().expect("an RPC packet was refused");
         let mut packet = Vec::new();

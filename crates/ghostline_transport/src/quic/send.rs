@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::WriteError;
 
-use super::budget::Feedback;
+use super::brakes::Feedback;
 use super::cause;
 use super::congestion::Totals;
 use super::fragment::{FRAGMENT_HEADER_BYTES, datagrams};
@@ -27,8 +27,9 @@ impl Link {
     ) -> usize {
         let totals = self.note_acks();
         let rtt = self.connection.rtt();
+        let sent_bytes = self.connection.stats().udp_tx.bytes;
         let Totals { acked_bytes, lost_bytes } = totals;
-        self.budget.advance(now, Feedback { acked_bytes, lost_bytes, rtt });
+        self.budget.advance(now, Feedback { sent_bytes, acked_bytes, lost_bytes, rtt });
         if self.is_silent(now) {
             self.keep_alive(now, settings, stats, spare);
             return 0;
