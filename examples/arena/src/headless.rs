@@ -9,7 +9,7 @@ use crate::args::Args;
 use crate::link::Described;
 use crate::pace::Pace;
 use crate::report::Report;
-use crate::session::{STILL, Session};
+use crate::session::Session;
 use crate::trouble::Trouble;
 
 /// Who has not joined after so long won't.
@@ -31,12 +31,9 @@ pub fn play(args: &Args, session: &mut Session, exit: &ExitSignal, out: &mut imp
         session.frame(pace.next())?;
         progress.tell(session, out)?;
     }
+    // Whoever asks for the end doesn't want to wait for it.
     if session.is_whole() && !exit.is_set() {
-        session.be_still();
-        let end = session.worlds.now() + STILL;
-        while session.worlds.now() < end {
-            session.frame(pace.next())?;
-        }
+        session.come_to_rest(&mut pace)?;
     }
     Ok(Report::of(session, began.elapsed()))
 }

@@ -15,17 +15,20 @@ use crate::args::{Args, Role};
 use crate::game::{Arena, Still};
 use crate::keys::Hands;
 use crate::link::Links;
+use crate::pace::Pace;
 use crate::report::Baseline;
 use crate::samples::Samples;
 use crate::trouble::Trouble;
 
 /// The still moment: bolts fly out, players land, interpolation catches up.
-pub const STILL: Duration = Duration::from_secs(2);
+const STILL: Duration = Duration::from_secs(2);
 /// A frame is never longer than this for the game: a machine that stalled is not to be caught up with at once.
 pub const LONGEST_FRAME: Duration = Duration::from_millis(60);
 /// Attempts to connect, half a second each: who is not there within eight seconds won't come.
 const CONNECT_ATTEMPTS: u32 = 16;
 const CONNECT_TIMEOUT_MS: u32 = 500;
+/// A player doesn't look at a standing picture for longer.
+const DISCONNECT_TIMEOUT_MS: u32 = 5_000;
 
 /// The worlds of a run, and what was measured of them.
 pub struct Session {
@@ -45,6 +48,7 @@ pub struct Session {
     is_virtual: bool,
     thin_clients: u32,
     baseline: Baseline,
+    is_at_rest: bool,
 }
 
 impl Session {
@@ -82,6 +86,7 @@ impl Session {
             is_virtual: args.virtual_time,
             thin_clients: args.thin_clients(),
             baseline: Baseline::default(),
+            is_at_rest: false,
         };
         session.apply_link();
         Ok(session)
@@ -174,8 +179,26 @@ impl Session {
         tick.map_or(0, NetworkTick::index)
     }
 
-    /// From now on nothing moves in any world.
-    pub fn be_still(&mut self) {
+    /// The still moment: nothing moves in any world, until what is on its way has arrived everywhere. Only then both sides can be compared.
+    ///
+    /// # Errors
+    /// The client has lost its server.
+    pub fn come_to_rest(&mut self, pace: &mut Pace) -> Result<(), Trouble> {
+        self.be_still();
+        let end = self.worlds.now() + STILL;
+        while self.worlds.now() < end {
+            self.frame(pace.next())?;
+        }
+        self.is_at_rest = true;
+        Ok(())
+    }
+
+    /// Whether the still moment is over.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_at_rest
+    }
+
+    fn be_still(&mut self) {
         for world in self.worlds.iter_mut() {
             world.world_mut().insert_resource(Still(true));
         }
@@ -251,6 +274,7 @@ fn bootstrap(args: &Args, links: &Links) -> ClientServerBootstrap {
         settings: DriverSettings {
             connect_timeout_ms: CONNECT_TIMEOUT_MS,
             max_connect_attempts: CONNECT_ATTEMPTS,
+            disconnect_timeout_ms: DISCONNECT_TIMEOUT_MS,
             ..DriverSettings::default()
         },
         identity,

@@ -27,7 +27,7 @@ pub fn all(session: &Session, players: &[PlayerLine]) -> Vec<Invariant> {
     if session.clients().next().is_some() {
         invariants.push(everybody_is_connected(session));
     }
-    if session.is_whole() {
+    if session.is_at_rest() {
         invariants.push(presses_arrived_once(players));
         invariants.push(rows_are_equal(session));
     }

@@ -86,8 +86,10 @@ fn draw_scenes(frame: &mut Frame<'_>, area: Rect, picture: &Picture<'_>) {
     let scenes: Vec<(&Scene, &str)> =
         scenes.into_iter().filter_map(|(scene, title)| Some((scene.as_ref()?, title))).collect();
     let areas = Layout::horizontal(vec![Constraint::Fill(1); scenes.len()]).split(area);
-    for ((scene, title), area) in scenes.into_iter().zip(areas.iter()) {
-        draw_scene(frame, *area, title, scene);
+    // Where the server has the player already: the way between the two is what prediction hides.
+    let behind = picture.server.as_ref().and_then(Scene::own).filter(|_| picture.client.is_some());
+    for (place, ((scene, title), area)) in scenes.into_iter().zip(areas.iter()).enumerate() {
+        draw_scene(frame, *area, title, scene, behind.filter(|_| place == 0));
     }
 }
 
@@ -108,6 +110,9 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture<'_>) {
     if picture.client.is_some() {
         words.extend([Span::from("@").green().bold(), Span::from(" you  ")]);
     }
+    if picture.client.is_some() && picture.server.is_some() {
+        words.extend([Span::from("@").green().dim(), Span::from(" you, on the server  ")]);
+    }
     words.extend([
         Span::from("o").cyan(),
         Span::from(" players  "),
@@ -116,17 +121,21 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture<'_>) {
         Span::from("·").red(),
         Span::from(" bolts"),
     ]);
-    if picture.client.is_some() {
-        words.push(Span::from("    a bot plays while you don't").dim());
-    }
-    frame.render_widget(Paragraph::new(vec![Line::from(words), Line::from(picture.log.as_str()).red()]), area);
+    let below = match picture.log.as_str() {
+        "" if picture.client.is_some() => Line::from(" a bot plays your part while you press no keys").dim(),
+        log => Line::from(format!(" {log}")).red(),
+    };
+    frame.render_widget(Paragraph::new(vec![Line::from(words), below]), area);
 }
 
-fn draw_scene(frame: &mut Frame<'_>, area: Rect, title: &str, scene: &Scene) {
+fn draw_scene(frame: &mut Frame<'_>, area: Rect, title: &str, scene: &Scene, behind: Option<&Mark>) {
     let place = scene.own().map_or_else(String::new, |own| format!(" you: {:.2}, {:.2} ", own.x, own.z));
     let block = Block::bordered().title(format!(" {title} ")).title_bottom(format!(" {} hits {place}", scene.hits));
     let (width, depth) = (f64::from(HALF_EXTENT.x) + 0.5, f64::from(HALF_EXTENT.y) + 0.5);
     let canvas = Canvas::default().block(block).x_bounds([-width, width]).y_bounds([-depth, depth]).paint(|context| {
+        if let Some(behind) = behind {
+            context.print(f64::from(behind.x), f64::from(behind.z), Span::from("@").green().dim());
+        }
         for mark in &scene.marks {
             context.print(f64::from(mark.x), f64::from(mark.z), symbol(mark));
         }
@@ -152,7 +161,7 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, title: &str, unit: &str, plot: &
         .graph_type(GraphType::Line)
         .style(Style::new().fg(color))
         .data(&points);
-    let top = nice_bound(plot.max());
+    let top = nice_bound(plot.max().max(1.0));
     let chart = Chart::new(vec![line])
         .block(Block::bordered().title(format!(" {title}: {:.1} {unit} ", plot.newest())))
         .x_axis(
@@ -164,9 +173,9 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, title: &str, unit: &str, plot: &
     frame.render_widget(chart, area);
 }
 
-/// The smallest of 0.01, 0.02, 0.05, 0.1, … that is not below `value`.
+/// The smallest of 1, 2, 5, 10, … that is not below `value`.
 fn nice_bound(value: f64) -> f64 {
-    let mut power = 0.01;
+    let mut power = 1.0;
     loop {
         for step in [1.0, 2.0, 5.0] {
             // Not a number, or beyond all plots: any bound is as good.
@@ -268,7 +277,7 @@ mod tests {
     #[test]
     fn bounds_are_round_numbers() {
         for (value, bound) in
-            [(0.0, 0.01), (0.3, 0.5), (1.5, 2.0), (2.1, 5.0), (99.0, 100.0), (101.0, 200.0), (f64::INFINITY, 1e13)]
+            [(0.0, 1.0), (0.3, 1.0), (1.5, 2.0), (2.1, 5.0), (99.0, 100.0), (101.0, 200.0), (f64::INFINITY, 1e13)]
         {
             assert_eq!(nice_bound(value), bound);
         }

@@ -20,7 +20,7 @@ use crate::keys::Keys;
 use crate::logs::LogLines;
 use crate::pace::Pace;
 use crate::report::Report;
-use crate::session::{STILL, Session};
+use crate::session::Session;
 use crate::trouble::Trouble;
 
 /// The screen is drawn so often; terminals are slow.
@@ -36,14 +36,8 @@ pub fn play(args: &Args, session: &mut Session, exit: &ExitSignal, logs: &LogLin
     let played = run(args, session, exit, logs, &mut terminal);
     ratatui::restore();
     let began = played?;
-    if session.is_whole() {
-        session.be_still();
-        let end = session.worlds.now() + STILL;
-        // Nobody watches any more, but sockets and links need their time all the same.
-        let mut pace = Pace::new(args);
-        while session.worlds.now() < end {
-            session.frame(pace.next())?;
-        }
+    if session.is_whole() && !exit.is_set() {
+        session.come_to_rest(&mut Pace::new(args))?;
     }
     Ok(Report::of(session, began.elapsed()))
 }
