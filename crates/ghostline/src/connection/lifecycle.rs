@@ -16,6 +16,7 @@ use super::driver::{LiveConnection, NetworkStreamDriver, make_connection};
 use super::events::{self, ConnectionEvents, NetCodeConnectionEvent};
 use super::handshake;
 use super::identity;
+use super::log_limit::LogLimits;
 use super::mismatch;
 use super::reason::DisconnectReason;
 use super::requests;
@@ -253,7 +254,10 @@ fn drop_message(world: &mut World, entity: Entity, kind: Option<MessageKind>, me
     }
     if kind == Some(MessageKind::Rpc) && world.get::<NetworkStreamRequestDisconnect>(entity).is_none() {
         let text = "more RPCs than are read";
-        tracing::warn!("a connection has sent {text}; closing it");
+        let now = world.resource::<FrameClock>().now;
+        if let Some(unlogged) = world.resource_mut::<LogLimits>().refusals.take_turn(now) {
+            tracing::warn!("a connection has sent {text}; closing it{unlogged}");
+        }
         close(world, entity, DisconnectReason::ProtocolError, text);
     }
 }
@@ -268,20 +272,20 @@ pub(crate) fn count_invalid(world: &mut World, entity: Entity, what: &str) {
     }
     let id = world.get::<NetworkId>(entity).copied().unwrap_or_default();
     let Some(mut invalid) = world.get_mut::<InvalidMessages>(entity) else { return };
-    let too_many = invalid.count(now);
-    if too_many {
-        tracing::warn!(
-            "connection {id}: {} messages could not be read, the last was {what}; closing it",
-            invalid.total
-        );
-        close(
-            world,
-            entity,
-            DisconnectReason::ProtocolError,
-            format!("too many messages could not be read, the last was {what}"),
-        );
-    } else if invalid.may_log(now) {
-        tracing::warn!("connection {id}: dropped {what} ({} so far)", invalid.total);
+    let is_too_much = invalid.count(now);
+    let total = invalid.total;
+    let may_log = invalid.may_log(now);
+    let mut limits = world.resource_mut::<LogLimits>();
+    if is_too_much {
+        if let Some(unlogged) = limits.refusals.take_turn(now) {
+            tracing::warn!(
+                "connection {id}: {total} messages could not be read, the last was {what}; closing it{unlogged}"
+            );
+        }
+        let text = format!("too many messages could not be read, the last was {what}");
+        close(world, entity, DisconnectReason::ProtocolError, text);
+    } else if may_log && let Some(unlogged) = limits.unreadable.take_turn(now) {
+        tracing::warn!("connection {id}: dropped {what} ({total} so far){unlogged}");
     }
 }
 

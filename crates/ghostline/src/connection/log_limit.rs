@@ -51,8 +51,10 @@ impl fmt::Display for Unlogged {
 pub(crate) struct LogLimits {
     /// Peers that speak another protocol; a whole report each.
     pub mismatches: LogLimit,
-    /// Packets with RPCs that were refused.
+    /// Connections that are closed for what they sent.
     pub refusals: LogLimit,
+    /// Messages that could not be read, beside the limit of each connection.
+    pub unreadable: LogLimit,
     /// Handshakes and approvals that took too long.
     pub timeouts: LogLimit,
     /// RPCs of the game that could not be sent.
@@ -64,6 +66,7 @@ impl Default for LogLimits {
         Self {
             mismatches: LogLimit::new(1),
             refusals: LogLimit::new(4),
+            unreadable: LogLimit::new(8),
             timeouts: LogLimit::new(4),
             unsent: LogLimit::new(8),
         }

@@ -84,6 +84,39 @@ fn the_sixty_fifth_unreadable_message_within_ten_seconds_ends_the_connection() {
 }
 
 #[test]
+fn a_crowd_that_talks_nonsense_writes_few_lines() {
+    const CROWD: usize = 24;
+    let mut fleet = Fleet::builder().plugin(Game).clients(CROWD).build();
+    fleet.logs().expect("dropped a message of an unknown kind");
+    fleet.logs().expect("messages could not be read.*closing it");
+    fleet.connect_all();
+    for _ in 0..2 {
+        for client in 0..CROWD {
+            for _ in 0..=MAX_INVALID_MESSAGES / 2 {
+                fleet.link(client).inject_raw(SERVER, Pipeline::Unreliable, vec![9, 9, 9]);
+            }
+        }
+        fleet.ticks(70);
+    }
+    assert!(fleet.server().connections().is_empty());
+    // One more is sent off in the second after, and tells how many there were.
+    fleet.connect(0);
+    fleet.ticks(60);
+    for _ in 0..=MAX_INVALID_MESSAGES {
+        fleet.link(0).inject_raw(SERVER, Pipeline::Unreliable, vec![9, 9, 9]);
+    }
+    fleet.ticks(5);
+    assert!(fleet.server().connections().is_empty());
+    assert_eq!(
+        fleet.logs().count("dropped a message"),
+        3 * 8 - 7,
+        "eight in a second of a crowd, one of a single peer"
+    );
+    assert_eq!(fleet.logs().count("closing it"), 4 + 1);
+    assert_eq!(fleet.logs().count("closing it \\(and 20 more like it\\)"), 1);
+}
+
+#[test]
 fn unreadable_messages_that_are_rare_are_forgiven_for_ever() {
     let mut arena = Arena::new(3);
     arena.fleet.logs().expect("dropped a message of an unknown kind");
