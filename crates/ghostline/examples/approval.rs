@@ -1,12 +1,13 @@
 //! Approval: a server that asks for a password, takes its time to decide, and tells a player why it says no.
-//! One server and two clients in one process; run it with `cargo run -p ghostline --example approval`.
+//!
+//! One server and two clients in one process, linked in memory and stepped without waiting, so that it is over at once. Run it with
+//! `cargo run -p ghostline --example approval`.
 
-use bevy_app::App;
+use bevy_app::prelude::*;
 use bevy_ecs::prelude::*;
 use ghostline::FixedString;
 use ghostline::prelude::*;
-use ghostline::world::WorldId;
-use std::net::{Ipv4Addr, SocketAddr};
+use ghostline::world::InProcessDrivers;
 use std::time::Duration;
 
 /// What a client shows before it is let in.
@@ -22,10 +23,18 @@ struct Deciding {
     approve: bool,
 }
 
+/// What this client knows. One of the two knows it wrongly.
+#[derive(Resource)]
+struct Knows(&'static str);
+
 fn game(app: &mut App) {
     app.register_approval_rpc::<Password>()
         .add_systems_in(WorldFlags::SERVER, Simulation, (read_passwords, decide).chain())
         .add_systems_in(WorldFlags::CLIENT, AfterNetworkReceive, report);
+    // On both sides, before anybody listens or connects.
+    if let Err(error) = app.world_mut().require_connection_approval(true) {
+        tracing::error!("{error}");
+    }
 }
 
 fn read_passwords(mut commands: Commands, shown: Query<(Entity, &Password, &ReceiveRpcCommandRequest)>) {
@@ -53,44 +62,29 @@ fn decide(mut commands: Commands, mut waiting: Query<(Entity, &mut Deciding)>) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the example shows what happens")]
-fn report(events: Res<ConnectionEvents>) {
+fn report(events: Res<ConnectionEvents>, knows: Res<Knows>) {
     for event in events.iter() {
-        println!("{event} {}", events.disconnect_text(event.handle));
+        eprintln!("{:?}: {event} {}", knows.0, events.disconnect_text(event.handle));
     }
 }
 
-fn join(
-    worlds: &mut Worlds,
-    client: WorldId,
-    endpoint: SocketAddr,
-    password: &str,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let world = worlds.get_mut(client).ok_or("the world is there")?.world_mut();
-    world.require_connection_approval(true)?;
-    world.connect(endpoint)?;
-    // Sent as soon as the transport is connected.
-    world.spawn((Password { text: FixedString::new(password) }, SendRpcCommandRequest::default()));
-    Ok(())
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut worlds = Worlds::new(ClientServerBootstrap::new(game));
-    let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, 7979));
-    let server = worlds.create_server_world("server")?;
-    let server = worlds.get_mut(server).ok_or("the world is there")?.world_mut();
-    server.require_connection_approval(true)?;
-    server.listen(endpoint)?;
-    for (name, password) in [("guest", "open sesame"), ("stranger", "please")] {
-        let client = worlds.create_client_world(name)?;
-        join(&mut worlds, client, endpoint, password)?;
+    let bootstrap = ClientServerBootstrap::new(game).drivers(InProcessDrivers::default()).auto_connect(7979);
+    let mut worlds = Worlds::new(bootstrap);
+    worlds.create_server_world("server")?;
+    for password in ["open sesame", "please"] {
+        let client = worlds.create_client_world(password)?;
+        let world = worlds.get_mut(client).ok_or("it was just made")?.world_mut();
+        world.insert_resource(Knows(password));
+        // It waits until the transport is connected.
+        world.spawn((Password { text: FixedString::new(password) }, SendRpcCommandRequest::default()));
     }
     for _ in 0..60 {
         worlds.run_frame(Duration::from_nanos(16_666_667));
     }
-    let connected = worlds
-        .of_kind(WorldKind::Client)
-        .filter(|client| client.world().resource::<NetworkStreamDriver>().connections().len() == 1);
+    let overview = worlds.overview();
+    eprintln!("{overview}");
+    let connected = overview.worlds.iter().filter(|(_, world)| world.kind == WorldKind::Client && world.is_connected());
     assert_eq!(connected.count(), 1, "one password was right");
     Ok(())
 }

@@ -82,10 +82,10 @@ pub use ghostline_wire as wire;
 pub mod __macro;
 
 // Each derive has the name of the trait that it implements, as with serde.
-pub use command::{CommandData, InputComponentData, InputEvent, InputField};
+pub use command::{CommandCodec, CommandData, InputComponentData, InputEvent, InputField};
 pub use ghost::{GhostComponent, GhostField};
 pub use ghostline_macros::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};
-pub use rpc::{ApprovalRpcCommand, FixedString, RpcCommand, RpcField};
+pub use rpc::{ApprovalRpcCommand, FixedList, FixedString, RpcCommand, RpcField};
 
 /// The README's blocks, compiled as documentation tests.
 #[cfg(doctest)]

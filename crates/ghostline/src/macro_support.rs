@@ -3,7 +3,7 @@
 
 pub use std::string::String;
 
-pub use crate::rpc::GhostMapping;
+pub use crate::rpc::{GhostMapping, RpcDelivery, RpcValueError};
 pub use ghostline_wire::{BitReader, BitWriter, ComponentSchema, DecodeError, FieldSchema, QuantiseStats, Smoothing};
 
 /// The first `count` lanes; `rest` moves past them. None, if there are fewer.

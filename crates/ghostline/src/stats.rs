@@ -17,6 +17,10 @@ pub struct NetworkStats {
     pub sent_command_packets: u64,
     /// RPC packets sent; several RPCs share one.
     pub sent_rpc_packets: u64,
+    /// Packets of unreliable RPCs sent.
+    pub sent_unreliable_rpc_packets: u64,
+    /// Packets of unreliable RPCs that came twice or too late to tell, and were ignored.
+    pub repeated_rpc_packets: u64,
     /// Snapshot packets received (client).
     pub received_snapshot_packets: u64,
     /// Command packets received (server).

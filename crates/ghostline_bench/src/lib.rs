@@ -1,4 +1,4 @@
-//! Workloads and measurements of ghostline: whole worlds (`common`), and the snapshot codec below the ECS (`cubes`, `asteroids`).
+//! Workloads and measurements of ghostline: whole worlds (`common`), prediction (`prediction`), and the snapshot codec below the ECS (`cubes`, `asteroids`).
 //! The program prints one line of JSON per run; the Criterion benches use the same workloads.
 
 pub mod asteroids;
@@ -8,6 +8,7 @@ pub mod cubes;
 pub mod link;
 pub mod measure;
 pub mod motion;
+pub mod prediction;
 pub mod probe;
 pub mod replay;
 pub mod report;

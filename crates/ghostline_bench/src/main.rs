@@ -1,9 +1,10 @@
-//! The commands `common`, `cubes` and `asteroids`: one line of JSON each. What can't be run is said on the error output, with status 2.
+//! The commands `common`, `cubes`, `asteroids` and `prediction`: one line of JSON each. What can't be run is said on the error output, with status 2.
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ghostline_bench::asteroids;
 use ghostline_bench::common::{self, Setup};
 use ghostline_bench::cubes::{self, Options};
+use ghostline_bench::prediction::{self, Wrong};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,6 +67,27 @@ enum Command {
         #[arg(long)]
         tables: Option<PathBuf>,
     },
+    /// What prediction costs beside the simulation that it repeats.
+    Prediction {
+        /// Ghosts that are predicted.
+        #[arg(long, default_value_t = 1000)]
+        n: usize,
+        /// Interpolated ghosts beside them.
+        #[arg(long, default_value_t = 0)]
+        crowd: usize,
+        /// Ticks that a rollback repeats.
+        #[arg(long, default_value_t = 8)]
+        replay: u64,
+        /// How many ghosts are put back in each tick: a number, or all if it is left out.
+        #[arg(long)]
+        wrong: Option<usize>,
+        /// Rounds of arithmetic per ghost and tick, about three nanoseconds each.
+        #[arg(long, default_value_t = 10)]
+        work: u32,
+        /// Frames that are measured.
+        #[arg(long, default_value_t = 100)]
+        frames: usize,
+    },
     /// Drifting asteroids through the codec.
     Asteroids {
         /// Age of the newest acknowledged baseline, in frames.
@@ -92,6 +114,14 @@ fn main() -> ExitCode {
                 Tier::Dense => cubes::Tier::Dense,
             };
             cubes::run(&Options { file: &file, lag, tier, loss, seed, tables: tables.as_deref() })
+        }
+        Command::Prediction { n, crowd, replay, wrong, work, frames } => {
+            let wrong = match wrong {
+                None => Wrong::Everybody,
+                Some(0) => Wrong::Nobody,
+                Some(count) => Wrong::Some(count),
+            };
+            Ok(prediction::run(prediction::Setup { ghosts: n, crowd, replayed: replay, wrong, work, frames }))
         }
         Command::Asteroids { lag } => Ok(asteroids::run(lag)),
     };

@@ -79,24 +79,77 @@ pub(crate) fn no_rpc_options(field: &Field<'_>) -> Result<()> {
     }
 }
 
-/// The name by which both sides know the type: that of the struct, or what `#[attribute(name = "…")]` on it says.
-pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<String> {
-    let mut name = structure.ident.unraw().to_string();
-    if let Some(found) = only_one(structure.attributes, attribute)? {
-        keys(found, &["name"], |_, meta| {
-            let text: LitStr = meta.value()?.parse()?;
-            name = text.value();
-            if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')) {
-                return Err(Error::new(
-                    text.span(),
-                    "a name is made of letters, digits and `_ - . :`, \
-                     because it is part of the text that both sides compare",
-                ));
+/// The options of an RPC.
+pub(crate) struct RpcOptions {
+    /// The name by which both sides know it.
+    pub(crate) name: String,
+    /// Where it says that it may be lost.
+    pub(crate) unreliable: Option<Span>,
+}
+
+/// What `#[rpc(…)]` on a struct says.
+pub(crate) fn rpc_options(structure: &Structure<'_>) -> Result<RpcOptions> {
+    let mut options = RpcOptions { name: structure.ident.unraw().to_string(), unreliable: None };
+    if let Some(found) = only_one(structure.attributes, "rpc")? {
+        keys(found, &["name", "unreliable"], |key, meta| {
+            match key {
+                "name" => options.name = name(&meta)?,
+                _ => options.unreliable = Some(meta.path.span()),
             }
             Ok(())
         })?;
     }
+    Ok(options)
+}
+
+/// The name by which both sides know the type: that of the struct, or what `#[attribute(name = "…")]` on it says.
+pub(crate) fn type_name(structure: &Structure<'_>, attribute: &str) -> Result<String> {
+    let mut found_name = structure.ident.unraw().to_string();
+    if let Some(found) = only_one(structure.attributes, attribute)? {
+        keys(found, type_keys(attribute), |key, meta| {
+            if key == "name" {
+                found_name = name(&meta)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found_name)
+}
+
+fn name(meta: &ParseNestedMeta<'_>) -> Result<String> {
+    let text: LitStr = meta.value()?.parse()?;
+    let name = text.value();
+    if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')) {
+        return Err(Error::new(
+            text.span(),
+            "a name is made of letters, digits and `_ - . :`, \
+             because it is part of the text that both sides compare",
+        ));
+    }
     Ok(name)
+}
+
+/// What may be said about a type.
+fn type_keys(attribute: &str) -> &'static [&'static str] {
+    if attribute == "input" { &["name", "batch_predict"] } else { &["name"] }
+}
+
+/// Whether a change of this input does not end a merged step of prediction.
+pub(crate) fn batch_predict(structure: &Structure<'_>) -> Result<bool> {
+    let mut found = false;
+    if let Some(attribute) = only_one(structure.attributes, "input")? {
+        keys(attribute, type_keys("input"), |key, meta| {
+            if key == "name" {
+                name(&meta)?;
+            } else if meta.input.peek(syn::Token![=]) {
+                return Err(meta.error("`batch_predict` stands alone, without a value"));
+            } else {
+                found = true;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 /// Two attributes on one thing would leave open which of them counts.

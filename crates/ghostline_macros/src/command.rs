@@ -5,7 +5,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{DeriveInput, Error, Result};
 
-use crate::attributes::{input_options, type_name};
+use crate::attributes::{batch_predict, ghost_options, input_options, type_name};
 use crate::sent_field::{SentField, lanes, schema};
 use crate::structure::{Structure, all};
 
@@ -26,11 +26,17 @@ pub(crate) fn derive_input_component(input: &DeriveInput) -> Result<TokenStream>
         quote!(#(#calls)*)
     };
     let (adds, subtracts) = (each(quote!(add_event)), each(quote!(subtract_event)));
+    let breaks_batches = !batch_predict(&structure)?;
+    let replicated = replicated(&structure)?;
     Ok(quote_spanned! {Span::mixed_site()=>
         #command_data
 
         #[automatically_derived]
         impl ::ghostline::InputComponentData for #ident {
+            const BREAKS_BATCHES: ::core::primitive::bool = #breaks_batches;
+
+            #replicated
+
             fn add_events(&mut self, before: &Self) {
                 #adds
             }
@@ -38,6 +44,52 @@ pub(crate) fn derive_input_component(input: &DeriveInput) -> Result<TokenStream>
             fn subtract_events(&mut self, before: &Self) {
                 #subtracts
             }
+        }
+    })
+}
+
+/// What `InputComponentData` has for the fields that are replicated, if there are any.
+fn replicated(structure: &Structure<'_>) -> Result<TokenStream> {
+    let options = all(&structure.fields, ghost_options)?;
+    let fields: Vec<SentField<'_>> = structure
+        .fields
+        .iter()
+        .zip(options)
+        .filter_map(|(field, options)| options.map(|options| SentField { field, options }))
+        .collect();
+    if fields.is_empty() {
+        return Ok(TokenStream::new());
+    }
+    let (lanes, schema) = (lanes(&fields), schema(&type_name(structure, "input")?, &fields));
+    let writes = fields.iter().map(|field| field.write(&quote_spanned!(Span::mixed_site()=> stats)));
+    let reads = fields.iter().map(|field| {
+        let (member, value) = (&field.field.member, field.read());
+        quote_spanned!(field.field.site()=> self.#member = #value;)
+    });
+    let size = quote!(<Self as ::ghostline::InputComponentData>::GHOST_LANES);
+    Ok(quote_spanned! {Span::mixed_site()=>
+        const GHOST_LANES: ::core::primitive::usize = #lanes;
+
+        fn ghost_schema() -> ::core::option::Option<::ghostline::__macro::ComponentSchema> {
+            ::core::option::Option::Some(#schema)
+        }
+
+        fn write_ghost_lanes(
+            &self,
+            lanes: &mut [::core::primitive::u32],
+            stats: &mut ::ghostline::__macro::QuantiseStats,
+        ) {
+            let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_mut_checked(#size) else {
+                return;
+            };
+            #(#writes)*
+        }
+
+        fn read_ghost_lanes(&mut self, lanes: &[::core::primitive::u32]) {
+            let ::core::option::Option::Some((mut lanes, _)) = lanes.split_at_checked(#size) else {
+                return;
+            };
+            #(#reads)*
         }
     })
 }

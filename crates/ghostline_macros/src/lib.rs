@@ -103,6 +103,11 @@ pub fn derive_command_data(input: TokenStream) -> TokenStream {
 /// `InputEvent` are counted, so that each press is seen exactly once. The struct must also be `Component` (mutable),
 /// `Clone`, `Default` and `PartialEq`.
 ///
+/// A field with `#[ghost]` is also replicated from the server to the players who predict somebody else's ghost, so that they
+/// predict with what its owner did last; `#[ghost(quantization = n)]` is its precision there. The owner's own input is never
+/// overwritten by it. `#[input(batch_predict)]` on the struct lets prediction merge ticks although this input changes between
+/// them.
+///
 /// # Errors
 ///
 /// Does not compile on enums, unions, generic structs, structs without fields, unknown keys, and values out of range.
@@ -115,6 +120,7 @@ pub fn derive_command_data(input: TokenStream) -> TokenStream {
 ///
 /// #[derive(Component, InputComponentData, Clone, Copy, Default, PartialEq)]
 /// struct PlayerInput {
+///     #[ghost]
 ///     horizontal: i8,
 ///     vertical: i8,
 ///     jump: InputEvent,
@@ -124,7 +130,7 @@ pub fn derive_command_data(input: TokenStream) -> TokenStream {
 /// input.jump.set();
 /// assert!(input.jump.is_set());
 /// ```
-#[proc_macro_derive(InputComponentData, attributes(input))]
+#[proc_macro_derive(InputComponentData, attributes(input, ghost))]
 pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     finish(command::derive_input_component(&input))
@@ -134,8 +140,12 @@ pub fn derive_input_component_data(input: TokenStream) -> TokenStream {
 ///
 /// Every field is sent, in the order written; a struct without fields is a message that says all by its type. The
 /// struct must also be `Component`. Fields may be `bool`, integers, `f32`, `f64`, `Vec2`, `Vec3`, `Quat`,
-/// `NetworkTick`, `GhostRef`, `FixedString<N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
-/// `#[rpc(name = "…")]` on the struct replaces the name by which both sides know it.
+/// `NetworkTick`, `GhostRef`, `FixedString<N>`, `FixedList<T, N>`, arrays and `Option`s of these, or a type with an own impl of `RpcField`.
+///
+/// | key, on the struct | meaning |
+/// |---|---|
+/// | `name = "…"` | replaces the name by which both sides know it |
+/// | `unreliable` | may be lost and overtaken, and never holds anything back; else it arrives, once and in order |
 ///
 /// # Errors
 ///

@@ -3,13 +3,19 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
-use syn::{DeriveInput, Result};
+use syn::{DeriveInput, Error, Result};
 
-use crate::attributes::{no_rpc_options, type_name};
+use crate::attributes::{RpcOptions, no_rpc_options, rpc_options};
 use crate::structure::{Structure, all};
 
 /// The same, and the mark that it may be sent before approval.
 pub(crate) fn derive_approval(input: &DeriveInput) -> Result<TokenStream> {
+    if let Some(span) = rpc_options(&Structure::of(input, "RpcCommand")?)?.unreliable {
+        return Err(Error::new(
+            span,
+            "an approval RPC is never unreliable: without it the player waits until the server gives up; remove `unreliable`",
+        ));
+    }
     let rpc = derive(input)?;
     let ident = &input.ident;
     Ok(quote_spanned! {Span::mixed_site()=>
@@ -23,12 +29,21 @@ pub(crate) fn derive_approval(input: &DeriveInput) -> Result<TokenStream> {
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let structure = Structure::of(input, "RpcCommand")?;
     let ident = structure.ident;
-    let name = type_name(&structure, "rpc")?;
+    let RpcOptions { name, unreliable } = rpc_options(&structure)?;
     all(&structure.fields, no_rpc_options)?;
 
     let texts = structure.fields.iter().map(|field| {
         let (ty, name) = (field.ty, &field.name);
         quote_spanned!(field.site()=> (#name, <#ty as ::ghostline::RpcField>::type_text()))
+    });
+    let delivery = unreliable.map(|_| {
+        quote_spanned! {Span::mixed_site()=>
+            const DELIVERY: ::ghostline::__macro::RpcDelivery = ::ghostline::__macro::RpcDelivery::Unreliable;
+        }
+    });
+    let checks = structure.fields.iter().map(|field| {
+        let (ty, member) = (field.ty, &field.member);
+        quote_spanned!(field.site()=> <#ty as ::ghostline::RpcField>::check(&self.#member)?;)
     });
     let encodes = structure.fields.iter().map(|field| {
         let (ty, member) = (field.ty, &field.member);
@@ -46,12 +61,19 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote_spanned! {Span::mixed_site()=>
         #[automatically_derived]
         impl ::ghostline::RpcCommand for #ident {
+            #delivery
+
             fn name() -> &'static ::core::primitive::str {
                 #name
             }
 
             fn canonical_text() -> ::ghostline::__macro::String {
                 ::ghostline::__macro::rpc_text(#name, &[#(#texts),*])
+            }
+
+            fn check(&self) -> ::core::result::Result<(), ::ghostline::__macro::RpcValueError> {
+                #(#checks)*
+                ::core::result::Result::Ok(())
             }
 
             fn encode(&self, out: &mut ::ghostline::__macro::BitWriter) {

@@ -549,6 +549,12 @@ impl Fleet {
         self.network.take_packets()
     }
 
+    /// Puts a packet on the way once more, as anybody can who has seen it; over QUIC only.
+    pub fn inject_packet(&mut self, packet: &RecordedPacket) {
+        let now = self.worlds[0].clock;
+        self.network.inject_packet(now, packet);
+    }
+
     /// The profile that links were made with.
     pub fn profile(&self) -> &LinkProfile {
         &self.profile

@@ -6,6 +6,7 @@ use ghostline::transport::{
 };
 use ghostline::world::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use crate::tap::{Tap, TappedDriver};
 
@@ -118,6 +119,12 @@ impl Network {
     pub(crate) fn record_packets(&self) {
         if let Some(quic) = &self.quic {
             quic.network.record(true);
+        }
+    }
+
+    pub(crate) fn inject_packet(&self, now: Duration, packet: &RecordedPacket) {
+        if let Some(quic) = &self.quic {
+            quic.network.inject(now, packet.from, packet.to, &packet.bytes);
         }
     }
 

@@ -216,8 +216,12 @@ pub const SILENCE_MS: u64 = 1_000;
 /// Bytes per second that a connection may send at first, headers included: a busy game, or a third of a slow LAN.
 pub const INITIAL_RATE: u64 = 512 * 1024;
 
-/// Bytes per second below which no congestion pushes a connection: commands of a player and a snapshot now and then.
-pub const MIN_RATE: u64 = 16 * 1024;
+/// Bytes per second below which nothing pushes a connection but a queue that goes on growing: the commands of a player, or
+/// a few snapshots.
+pub const MIN_RATE: u64 = 8 * 1024;
+
+/// Bytes per second below which nothing at all pushes a connection: a command now and then.
+pub const LOWEST_RATE: u64 = 1024;
 
 /// Bytes per second above which no connection grows.
 pub const MAX_RATE: u64 = 16 * 1024 * 1024;

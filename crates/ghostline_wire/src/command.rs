@@ -123,7 +123,59 @@ const MAX_BODY_BITS: usize = MAX_COMMAND_BLOCK_BYTES * 8;
 /// Ticks further apart than this have no order.
 const MAX_AGE: u32 = (1 << 30) - 1;
 
-/// Writes a block, with the bit before it: 1 to 32 entries, newest first, at different ticks.
+/// The commands of a block, as their writer has them: 1 to 32, newest first, at different ticks.
+pub trait BlockEntries {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The tick of the entry with this number.
+    fn tick(&self, index: usize) -> NetworkTick;
+
+    /// Writes the newest entry.
+    fn write_newest(&self, out: &mut BitWriter);
+
+    /// Whether two entries are the same.
+    fn are_same(&self, index: usize, other: usize) -> bool;
+
+    /// Writes an older entry, against the newest.
+    fn write_older(&self, index: usize, out: &mut BitWriter);
+}
+
+/// Commands that are rows.
+struct Rows<'a> {
+    layout: &'a RowLayout,
+    entries: &'a [CommandEntry<'a>],
+}
+
+impl Rows<'_> {
+    fn lanes(&self, index: usize) -> &[u32] {
+        self.entries.get(index).map_or(&[], |entry| entry.lanes)
+    }
+}
+
+impl BlockEntries for Rows<'_> {
+    fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn tick(&self, index: usize) -> NetworkTick {
+        self.entries.get(index).map_or(NetworkTick::new(0), |entry| entry.tick)
+    }
+
+    fn write_newest(&self, out: &mut BitWriter) {
+        encode_row(self.layout, self.lanes(0), None, out);
+    }
+
+    fn are_same(&self, index: usize, other: usize) -> bool {
+        self.lanes(index) == self.lanes(other)
+    }
+
+    fn write_older(&self, index: usize, out: &mut BitWriter) {
+        encode_row(self.layout, self.lanes(index), Some(self.lanes(0)), out);
+    }
+}
+
+/// Writes a block of rows, with the bit before it: 1 to 32 entries, newest first, at different ticks.
 ///
 /// `scratch` is overwritten. No entries write nothing; those after the 32nd are left out.
 ///
@@ -138,25 +190,39 @@ pub fn write_block(
     scratch: &mut BitWriter,
     out: &mut BitWriter,
 ) -> Result<(), BlockTooLarge> {
-    let entries = entries.get(..MAX_COMMAND_ENTRIES as usize).unwrap_or(entries);
-    let Some((newest, older)) = entries.split_first() else {
+    write_block_of(type_index, target, input_target_tick, &Rows { layout, entries }, scratch, out)
+}
+
+/// Writes a block of commands of any kind, as [`write_block`] does with rows.
+///
+/// # Errors
+/// [`BlockTooLarge`] if the body has more than 1,024 bytes. Nothing is written then.
+pub fn write_block_of(
+    type_index: u32,
+    target: BlockTarget,
+    input_target_tick: NetworkTick,
+    entries: &impl BlockEntries,
+    scratch: &mut BitWriter,
+    out: &mut BitWriter,
+) -> Result<(), BlockTooLarge> {
+    let count = entries.count().min(MAX_COMMAND_ENTRIES as usize);
+    let Some(older) = count.checked_sub(1) else {
         return Ok(());
     };
     scratch.clear();
     write_target(target, scratch);
-    scratch.write_bits(older.len() as u32, 5);
-    scratch.write_packed_signed(newest.tick.ticks_since(input_target_tick));
-    encode_row(layout, newest.lanes, None, scratch);
+    scratch.write_bits(older as u32, 5);
+    scratch.write_packed_signed(entries.tick(0).ticks_since(input_target_tick));
+    entries.write_newest(scratch);
 
-    let mut previous = newest;
-    for entry in older {
-        write_tick_before(previous.tick, entry.tick, scratch);
-        let changed = entry.lanes != previous.lanes;
+    for index in 1..count {
+        let newer = index.saturating_sub(1);
+        write_tick_before(entries.tick(newer), entries.tick(index), scratch);
+        let changed = !entries.are_same(index, newer);
         scratch.write_bool(changed);
         if changed {
-            encode_row(layout, entry.lanes, Some(newest.lanes), scratch);
+            entries.write_older(index, scratch);
         }
-        previous = entry;
     }
 
     if scratch.bit_len() > MAX_BODY_BITS {
@@ -279,38 +345,76 @@ pub struct DecodedBlock {
 /// [`DecodeError::LimitExceeded`] for a ghost id beyond the last chunk, [`DecodeError::TrailingBits`] if the body is longer
 /// than its entries, and what rows and reading bits can end in. `into` is empty then.
 pub fn read_block(
-    mut body: BitReader<'_>,
+    body: BitReader<'_>,
     layout: &RowLayout,
     input_target_tick: NetworkTick,
     into: &mut DecodedBlock,
 ) -> Result<(), DecodeError> {
-    into.entries.clear();
-    into.lanes.clear();
-    let result = read_entries(&mut body, layout, input_target_tick, into);
-    if result.is_err() {
-        into.entries.clear();
-        into.lanes.clear();
+    let DecodedBlock { target, entries, lanes } = into;
+    entries.clear();
+    lanes.clear();
+    let count = layout.lanes();
+    let result = read_block_of(body, input_target_tick, |form, tick, input| {
+        entries.push(tick);
+        let end = lanes.len();
+        lanes.resize(end.saturating_add(count), 0);
+        let Some((before, row)) = lanes.split_at_mut_checked(end) else {
+            return Ok(());
+        };
+        match form {
+            EntryForm::Newest => decode_row(layout, None, row, input)?,
+            EntryForm::Older => decode_row(layout, before.get(..count), row, input)?,
+            EntryForm::SameAsNewer => {
+                if let Some(newer) = before.get(end.saturating_sub(count)..) {
+                    row.copy_from_slice(newer);
+                }
+            }
+        }
+        Ok(())
+    });
+    match result {
+        Ok(found) => {
+            *target = found;
+            Ok(())
+        }
+        Err(error) => {
+            entries.clear();
+            lanes.clear();
+            Err(error)
+        }
     }
-    result
 }
 
-fn read_entries(
-    body: &mut BitReader<'_>,
-    layout: &RowLayout,
+/// How an entry of a block is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryForm {
+    /// The first, for itself.
+    Newest,
+    /// Against the newest.
+    Older,
+    /// Not at all: it is the same as the entry before it.
+    SameAsNewer,
+}
+
+/// Reads the body of a block of commands of any kind: `entry` is called for each, newest to oldest, with its tick and the reader that stands where its
+/// bits begin. Returns whom they are for.
+///
+/// # Errors
+/// As [`read_block`], and what `entry` ends in. Entries were seen before an error then: they are not to be used.
+pub fn read_block_of(
+    mut body: BitReader<'_>,
     input_target_tick: NetworkTick,
-    into: &mut DecodedBlock,
-) -> Result<(), DecodeError> {
-    into.target = read_target(body)?;
+    mut entry: impl FnMut(EntryForm, NetworkTick, &mut BitReader<'_>) -> Result<(), DecodeError>,
+) -> Result<BlockTarget, DecodeError> {
+    let body = &mut body;
+    let target = read_target(body)?;
     let older = body.read_bits(5)?;
     let ahead = body.read_packed_signed()?;
     if ahead.unsigned_abs() > MAX_AGE {
         return Err(DecodeError::BadValue { what: "command tick" });
     }
     let newest = input_target_tick.add(ahead.cast_unsigned());
-    into.entries.push(newest);
-    let lanes = layout.lanes();
-    into.lanes.resize(lanes, 0);
-    decode_row(layout, None, &mut into.lanes, body)?;
+    entry(EntryForm::Newest, newest, body)?;
 
     let mut age = 0u32;
     for _ in 0..older {
@@ -318,20 +422,10 @@ fn read_entries(
         if age > MAX_AGE {
             return Err(DecodeError::BadValue { what: "command tick" });
         }
-        into.entries.push(newest.sub(age));
-        let changed = body.read_bool()?;
-        let end = into.lanes.len();
-        into.lanes.resize(end.saturating_add(lanes), 0);
-        let Some((before, row)) = into.lanes.split_at_mut_checked(end) else {
-            continue;
-        };
-        if changed {
-            decode_row(layout, before.get(..lanes), row, body)?;
-        } else if let Some(previous) = before.get(end.saturating_sub(lanes)..) {
-            row.copy_from_slice(previous);
-        }
+        let form = if body.read_bool()? { EntryForm::Older } else { EntryForm::SameAsNewer };
+        entry(form, newest.sub(age), body)?;
     }
-    if body.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBits) }
+    if body.is_empty() { Ok(target) } else { Err(DecodeError::TrailingBits) }
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ pub mod internal_rpc {
     pub const RESUME: u16 = 4;
     /// [`SessionIdentity`](crate::SessionIdentity), from the server, before it lets a client in.
     pub const IDENTITY: u16 = 5;
+    /// [`CommandTypes`](crate::CommandTypes), from a server with dynamic collections, before that.
+    pub const COMMAND_TYPES: u16 = 6;
     /// [`TickRateBlock`](crate::TickRateBlock), from a server whose rates have changed and which tells that.
-    pub const TICK_RATE: u16 = 6;
+    pub const TICK_RATE: u16 = 7;
     /// The first number of a game's own RPC.
     pub const FIRST_GAME_RPC: u16 = 16;
 }
@@ -28,7 +30,8 @@ pub mod internal_rpc {
 /// What two peers must agree on to understand each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolVersion {
-    /// The byte format, [`WIRE_VERSION`](crate::limits::WIRE_VERSION).
+    /// The byte format, [`WIRE_VERSION`](crate::limits::WIRE_VERSION), and whether collections are
+    /// [dynamic](Self::DYNAMIC_COLLECTIONS).
     pub wire: u32,
     /// The game's own version.
     pub game: u32,
@@ -39,6 +42,29 @@ pub struct ProtocolVersion {
 }
 
 impl ProtocolVersion {
+    /// The bit of [`wire`](Self::wire) which says that this side's collections may be others than the peer's: RPCs are named by id.
+    pub const DYNAMIC_COLLECTIONS: u32 = 1 << 31;
+
+    /// The number of the byte format.
+    #[must_use]
+    pub const fn wire_version(&self) -> u32 {
+        self.wire & !Self::DYNAMIC_COLLECTIONS
+    }
+
+    /// Whether collections are dynamic.
+    #[must_use]
+    pub const fn has_dynamic_collections(&self) -> bool {
+        self.wire & Self::DYNAMIC_COLLECTIONS != 0
+    }
+
+    /// Whether two sides understand each other.
+    #[must_use]
+    pub fn is_compatible_with(&self, other: &Self) -> bool {
+        let collections_agree = self.has_dynamic_collections()
+            || (self.rpc_collection, self.component_collection) == (other.rpc_collection, other.component_collection);
+        (self.wire, self.game) == (other.wire, other.game) && collections_agree
+    }
+
     /// Writes the payload, 24 bytes.
     pub fn encode(&self, out: &mut BitWriter) {
         out.write_u32(self.wire);
@@ -187,6 +213,21 @@ mod tests {
         assert!(input.is_empty());
         let cut = ProtocolVersion::decode(&mut BitReader::new(&out.as_bytes()[..23]));
         assert_eq!(cut, Err(DecodeError::UnexpectedEnd));
+    }
+
+    #[test]
+    fn collections_may_differ_only_where_both_sides_are_dynamic() {
+        let fixed = ProtocolVersion { wire: 3, game: 0, rpc_collection: 1, component_collection: 2 };
+        let other = ProtocolVersion { rpc_collection: 9, component_collection: 8, ..fixed };
+        let dynamic = |version: ProtocolVersion| ProtocolVersion {
+            wire: version.wire | ProtocolVersion::DYNAMIC_COLLECTIONS,
+            ..version
+        };
+        assert!(fixed.is_compatible_with(&fixed) && !fixed.is_compatible_with(&other));
+        assert!(dynamic(fixed).is_compatible_with(&dynamic(other)));
+        assert!(!dynamic(fixed).is_compatible_with(&fixed) && !fixed.is_compatible_with(&dynamic(fixed)));
+        assert!(!dynamic(fixed).is_compatible_with(&dynamic(ProtocolVersion { game: 1, ..fixed })));
+        assert_eq!((dynamic(fixed).wire_version(), fixed.has_dynamic_collections()), (3, false));
     }
 
     #[test]

@@ -39,8 +39,8 @@ mod tick;
 pub use ack::{Epoch, PacketSequence, ReceivedPackets, Reception, SnapshotAcks};
 pub use bits::{BitReader, BitWriter};
 pub use command::{
-    BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, RawBlock, read_block,
-    write_block, write_blocks_end,
+    BlockEntries, BlockReader, BlockTarget, BlockTooLarge, CommandEntry, CommandHeader, DecodedBlock, EntryForm,
+    RawBlock, read_block, read_block_of, write_block, write_block_of, write_blocks_end,
 };
 pub use error::DecodeError;
 pub use handshake::{ConnectionApproved, ProtocolVersion, TickRateBlock, internal_rpc};
@@ -57,11 +57,14 @@ pub use predicted::{
 };
 pub use quantise::{QuantiseStats, dequantise, quantise};
 pub use row::{absolute_row_bits, decode_row, encode_row};
-pub use rpc::{FrameIter, FrameTooLarge, RpcFrame, begin_packet, frames, push_frame};
+pub use rpc::{
+    FrameIter, FrameTooLarge, RpcFrame, RpcName, RpcNaming, UNRELIABLE_RPC_HEADER_BYTES, begin_packet,
+    begin_unreliable_packet, frames, named_frames, push_frame, split_unreliable_packet,
+};
 pub use schema::{
     ComponentSchema, FieldKind, FieldSchema, GhostSchema, LaneCodec, RowLayout, Smoothing, collection_hash, fnv1a64,
 };
-pub use session::{ApprovalRequest, ProtocolDetails, ResumeClaim, SessionIdentity};
+pub use session::{ApprovalRequest, CommandTypes, ProtocolDetails, ResumeClaim, SessionIdentity};
 pub use snapshot::{
     ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotHeader, read_despawns,
     read_ghost_body, read_prefabs, write_despawns, write_ghost_body, write_prefabs,

@@ -35,6 +35,9 @@ pub const MAX_COMMAND_BLOCK_BYTES: usize = 1_024;
 /// The payload of one RPC, in bytes: the most whole bytes whose bits a `u16` can count.
 pub const MAX_RPC_PAYLOAD_BYTES: usize = 8_191;
 
+/// Frames of one RPC packet: what fits into the largest datagram with room to spare. Bounds what one message can make its receiver do.
+pub const MAX_RPC_FRAMES_PER_PACKET: usize = 512;
+
 /// Lanes of one row. Registration of a ghost or command type beyond it fails.
 pub const MAX_ROW_LANES: usize = 1_024;
 
@@ -53,3 +56,6 @@ pub const MAX_PROTOCOL_LINES_PER_RPC: u32 = 31;
 
 /// One line of it, in bytes of UTF-8: what a `u8` can count.
 pub const MAX_PROTOCOL_LINE_BYTES: usize = 255;
+
+/// Command types that a server with dynamic collections tells its clients of: what fits the payload of an RPC, rounded down.
+pub const MAX_COMMAND_TYPES: u32 = 1_000;

@@ -13,6 +13,8 @@ pub enum MessageKind {
     Snapshot = 1,
     /// Both ways, reliable and ordered: remote procedure calls.
     Rpc = 2,
+    /// Both ways, unreliable: remote procedure calls that may be lost.
+    UnreliableRpc = 3,
 }
 
 impl MessageKind {
@@ -24,6 +26,7 @@ impl MessageKind {
             0 => Some(Self::Command),
             1 => Some(Self::Snapshot),
             2 => Some(Self::Rpc),
+            3 => Some(Self::UnreliableRpc),
             _ => None,
         }
     }
@@ -42,9 +45,9 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_byte() {
-        for kind in [MessageKind::Command, MessageKind::Snapshot, MessageKind::Rpc] {
+        for kind in [MessageKind::Command, MessageKind::Snapshot, MessageKind::Rpc, MessageKind::UnreliableRpc] {
             assert_eq!(MessageKind::from_byte(kind.byte()), Some(kind));
         }
-        assert!((3..=255).all(|byte| MessageKind::from_byte(byte).is_none()));
+        assert!((4..=255).all(|byte| MessageKind::from_byte(byte).is_none()));
     }
 }

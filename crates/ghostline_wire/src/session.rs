@@ -4,7 +4,7 @@
 
 use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
-use crate::limits::{MAX_PROTOCOL_LINE_BYTES, MAX_PROTOCOL_LINES_PER_RPC};
+use crate::limits::{MAX_COMMAND_TYPES, MAX_PROTOCOL_LINE_BYTES, MAX_PROTOCOL_LINES_PER_RPC};
 
 /// What one side registered, one line per member: sent by both sides when their versions differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +136,34 @@ impl SessionIdentity {
     }
 }
 
+/// Which command types the server knows, told to a client whose types may be others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandTypes {
+    /// Their hashes, in the order of their numbers.
+    pub hashes: Vec<u64>,
+}
+
+impl CommandTypes {
+    /// Writes the payload. What exceeds [`MAX_COMMAND_TYPES`] is left out.
+    pub fn encode(&self, out: &mut BitWriter) {
+        let hashes = self.hashes.get(..MAX_COMMAND_TYPES as usize).unwrap_or(&self.hashes);
+        out.write_packed(hashes.len() as u32);
+        for hash in hashes {
+            out.write_u64(*hash);
+        }
+    }
+
+    /// Reads the payload. Whether anything follows is the caller's to check.
+    ///
+    /// # Errors
+    /// [`DecodeError::LimitExceeded`] for too many, [`DecodeError::UnexpectedEnd`] if it is cut off.
+    pub fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        let count = DecodeError::check_limit("command types", MAX_COMMAND_TYPES, input.read_packed()?)?;
+        let hashes = (0..count).map(|_| input.read_u64()).collect::<Result<_, _>>()?;
+        Ok(Self { hashes })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,5 +229,20 @@ mod tests {
         let (bytes, bits) = encoded(|out| ApprovalRequest { timeout_ms: 5_000 }.encode(out));
         let back = ApprovalRequest::decode(&mut BitReader::with_bits(&bytes, bits));
         assert_eq!(back, Ok(ApprovalRequest { timeout_ms: 5_000 }));
+    }
+
+    #[test]
+    fn command_types_come_back_and_their_number_is_bounded() {
+        let types = CommandTypes { hashes: (0..1_001).map(|number| number * 0x1_0001_0001).collect() };
+        let (bytes, bits) = encoded(|out| types.encode(out));
+        assert!(bytes.len() <= crate::limits::MAX_RPC_PAYLOAD_BYTES);
+        let back = CommandTypes::decode(&mut BitReader::with_bits(&bytes, bits)).unwrap();
+        assert_eq!(back.hashes, types.hashes[..1_000]);
+        let (bytes, bits) = encoded(|out| out.write_packed(MAX_COMMAND_TYPES + 1));
+        let many = CommandTypes::decode(&mut BitReader::with_bits(&bytes, bits));
+        assert!(matches!(many, Err(DecodeError::LimitExceeded { .. })));
+        let (bytes, bits) = encoded(|out| out.write_packed(1));
+        let cut = CommandTypes::decode(&mut BitReader::with_bits(&bytes, bits));
+        assert_eq!(cut, Err(DecodeError::UnexpectedEnd));
     }
 }

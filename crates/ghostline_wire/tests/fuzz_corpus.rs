@@ -223,6 +223,14 @@ fn rpc_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("odd_bits", packet(&[(17, &[0xFF, 0xFF], 13), (65_535, &[1], 1)])),
         ("without_payload", packet(&[(1, &[], 0), (1, &[], 0)])),
         ("large", packet(&[(18, &[0xA5; 700], 5_597)])),
+        ("named_by_id", {
+            let mut out = Vec::new();
+            begin_packet(&mut out);
+            push_frame(&mut out, RpcName::id_of(fnv1a64(b"Chat()")), &[1, 2, 3], 21).expect("small enough");
+            push_frame(&mut out, 2, &[4], 8).expect("small enough");
+            out.remove(0);
+            out
+        }),
     ]
 }
 

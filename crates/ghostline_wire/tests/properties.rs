@@ -536,18 +536,27 @@ proptest! {
     // ---- section 3: RPCs and handshake
 
     #[test]
-    fn rpc_frames_come_back(payloads in vec((any::<u16>(), vec(any::<u8>(), 0..40), any::<Index>()), 0..10)) {
+    fn rpc_frames_come_back(
+        payloads in vec((any::<u64>(), vec(any::<u8>(), 0..40), any::<Index>()), 0..10),
+        by_id: bool,
+    ) {
+        let naming = if by_id { RpcNaming::Id } else { RpcNaming::Index };
+        let name = |number: u64| match (by_id, number.is_multiple_of(3)) {
+            (true, false) => RpcName::id_of(number),
+            (true, true) => RpcName::Index(number as u16 % 16),
+            (false, _) => RpcName::Index(number as u16),
+        };
         let mut out = Vec::new();
         begin_packet(&mut out);
-        for (type_index, payload, bits) in &payloads {
-            let written = push_frame(&mut out, *type_index, payload, bits.index(payload.len() * 8 + 1));
+        for (number, payload, bits) in &payloads {
+            let written = push_frame(&mut out, name(*number), payload, bits.index(payload.len() * 8 + 1));
             prop_assert_eq!(written, Ok(()));
         }
         prop_assert_eq!(MessageKind::from_byte(out[0]), Some(MessageKind::Rpc));
-        let read: Vec<RpcFrame<'_>> = frames(&out[1..]).expect("valid").collect();
+        let read: Vec<RpcFrame<'_>> = named_frames(&out[1..], naming).expect("valid").collect();
         prop_assert_eq!(read.len(), payloads.len());
-        for (frame, (type_index, payload, bits)) in read.iter().zip(&payloads) {
-            prop_assert_eq!(frame.type_index, *type_index);
+        for (frame, (number, payload, bits)) in read.iter().zip(&payloads) {
+            prop_assert_eq!(frame.name, name(*number));
             let bits = bits.index(payload.len() * 8 + 1);
             let (mut reader, mut expected) = (frame.reader(), BitReader::with_bits(payload, bits));
             prop_assert_eq!(reader.remaining_bits(), bits);

@@ -2,6 +2,7 @@
 //! A worked packet stands in the page three times over: field by field, as bytes, and here as what the encoders write.
 //! When one of these tests fails, bytes have changed: raise the wire version and say so in the changelog.
 
+use ghostline_wire::limits::MAX_RPC_FRAMES_PER_PACKET;
 use ghostline_wire::*;
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/wire-format.md"));
@@ -269,7 +270,22 @@ fn the_rpc_packet_is_the_one_of_the_page() {
 
     let read: Vec<RpcFrame<'_>> = frames(&out[1..]).expect("valid").collect();
     assert_eq!(ProtocolVersion::decode(&mut read[0].reader()), Ok(version()));
-    assert_eq!((read[1].type_index, read[1].reader().read_bits(3)), (16, Ok(0b101)));
+    assert_eq!((read[1].name, read[1].reader().read_bits(3)), (RpcName::Index(16), Ok(0b101)));
+}
+
+const UNRELIABLE_RPC: &str = "03 2c 01 ef 8d ab 89 67 45 23 01 03 00 05";
+
+#[test]
+fn the_unreliable_rpc_packet_is_the_one_of_the_page() {
+    let name = RpcName::id_of(0x0123_4567_89AB_0DEF);
+    let mut out = Vec::new();
+    begin_unreliable_packet(&mut out, PacketSequence(300));
+    push_frame(&mut out, name, &[0b101], 3).expect("small");
+    check("7.6 Unreliable RPC packet", &out, UNRELIABLE_RPC);
+
+    let (sequence, body) = split_unreliable_packet(&out[1..]).expect("a header");
+    let read: Vec<RpcFrame<'_>> = named_frames(body, RpcNaming::Id).expect("valid").collect();
+    assert_eq!((sequence, read.len(), read[0].name), (PacketSequence(300), 1, name));
 }
 
 const APPROVED: &str = "3e db e4 00";
@@ -319,6 +335,8 @@ fn the_bounds_of_the_page_are_those_of_the_code() {
         format!("ghost ids up to {}", n(MAX_GHOST_ID)),
         format!("at most {} ghost types", n(MAX_PREFABS)),
         format!("at most {} lanes", grouped(MAX_ROW_LANES as u64)),
+        format!("at most {} frames", MAX_RPC_FRAMES_PER_PACKET),
+        format!("`p` count (at most {})", n(limits::MAX_COMMAND_TYPES)),
         format!("{}…{} internal, {}…", 0, internal_rpc::FIRST_GAME_RPC - 1, internal_rpc::FIRST_GAME_RPC),
     ] {
         assert!(PAGE.contains(&phrase), "the page does not say: {phrase}");

@@ -30,6 +30,7 @@ pub struct Keys {
     forward: Option<(i8, Duration)>,
     jumps: u32,
     shots: u32,
+    link_steps: isize,
     /// Somebody wants to leave.
     pub quit: bool,
 }
@@ -50,9 +51,17 @@ impl Keys {
             KeyCode::Down | KeyCode::Char('s') => self.forward = Some((-1, now)),
             KeyCode::Char(' ') => self.jumps += 1,
             KeyCode::Char('f') | KeyCode::Enter => self.shots += 1,
+            // These are no moves: the bot may go on.
+            KeyCode::Char(',' | '<') => return self.link_steps -= 1,
+            KeyCode::Char('.' | '>') => return self.link_steps += 1,
             _ => return,
         }
         self.last_key = Some(now);
+    }
+
+    /// How far the player has gone through the list of links since the last call.
+    pub fn take_link_steps(&mut self) -> isize {
+        std::mem::take(&mut self.link_steps)
     }
 
     /// What the hands do at `now`; presses are handed out once.
@@ -92,6 +101,16 @@ mod tests {
         assert_eq!(hands(&mut keys, 130), Hands { on_keyboard: true, right: -1, jumps: 2, ..Hands::default() });
         assert_eq!(hands(&mut keys, 399), Hands { on_keyboard: true, right: -1, ..Hands::default() });
         assert_eq!(hands(&mut keys, 400), Hands { on_keyboard: true, ..Hands::default() });
+    }
+
+    #[test]
+    fn changing_the_link_is_not_playing() {
+        let mut keys = Keys::default();
+        for code in ['.', '.', '.', ','] {
+            press(&mut keys, KeyCode::Char(code), 100);
+        }
+        assert_eq!((keys.take_link_steps(), keys.take_link_steps()), (2, 0));
+        assert_eq!(hands(&mut keys, 110), Hands::default());
     }
 
     #[test]

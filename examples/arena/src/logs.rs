@@ -43,9 +43,10 @@ impl Write for LogLines {
     }
 }
 
-/// Warnings and errors; `RUST_LOG` asks for more.
+/// Warnings and errors; `RUST_LOG` asks for more. What two versions of the game differ in is told at length by the library, and in one
+/// line by this program.
 fn filter() -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into())
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,ghostline::connection::mismatch=off".into())
 }
 
 /// Logs to stderr.

@@ -48,9 +48,9 @@ impl Distribution {
 /// The measurements of a run.
 #[derive(Default, Clone, Debug)]
 pub struct Samples {
-    /// Milliseconds that the server world took for a tick, snapshots to all clients included.
+    /// Milliseconds of CPU time that the server world took for a tick, snapshots to all clients included.
     pub server_tick_ms: Distribution,
-    /// Milliseconds that all clients together took for a frame.
+    /// Milliseconds of CPU time that all clients together took for a frame.
     pub clients_frame_ms: Distribution,
     /// The client's smoothed round trip in milliseconds.
     pub rtt_ms: Distribution,
@@ -61,11 +61,25 @@ pub struct Samples {
     corrections: u64,
     /// Frames in which the server ran more than one tick.
     pub frames_with_several_ticks: u64,
+    /// All frames.
+    pub frames: u64,
+    /// CPU time of the server's world.
+    pub server_cpu: Duration,
+    /// CPU time of all clients' worlds.
+    pub clients_cpu: Duration,
 }
 
 impl Samples {
-    /// The times that a frame took, and the ticks that the server simulated in it.
+    /// As at the beginning, but for what has been taken in already.
+    pub fn begun_anew(&self) -> Self {
+        Self { corrections: self.corrections, ..Self::default() }
+    }
+
+    /// The CPU times that a frame took, and the ticks that the server simulated in it.
     pub fn add_frame(&mut self, clients: Duration, server: Duration, ticks: u32) {
+        self.frames += 1;
+        self.clients_cpu += clients;
+        self.server_cpu += server;
         self.clients_frame_ms.add(clients.as_secs_f32() * 1e3);
         if ticks > 0 {
             self.server_tick_ms.add(server.as_secs_f32() * 1e3 / ticks as f32);

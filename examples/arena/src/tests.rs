@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use ghostline::prelude::*;
+use ghostline::world::ExitSignal;
 
 use crate::args::Args;
 use crate::bots::RaisedPresses;
@@ -14,7 +15,8 @@ fn play(arguments: &str) -> (Session, Report, String) {
     let args = Args::parse_from(["arena", "--headless", "--virtual"].into_iter().chain(arguments.split_whitespace()));
     let mut session = Session::new(&args).expect("worlds");
     let mut out = Vec::new();
-    let report = headless::play(&args, &mut session, &mut out).expect("memory can be written to");
+    let exit = ExitSignal::default();
+    let report = headless::play(&args, &mut session, &exit, &mut out).expect("memory can be written to");
     (session, report, String::from_utf8(out).expect("text"))
 }
 
@@ -85,7 +87,7 @@ fn a_client_that_left_is_found() {
     let connection = client.world().resource::<NetworkStreamDriver>().connections().next().expect("a connection").1;
     client.world_mut().disconnect(connection, DisconnectReason::ConnectionClose);
     for _ in 0..4 {
-        session.frame(std::time::Duration::from_millis(17));
+        session.frame(std::time::Duration::from_millis(17)).expect("the client stays");
     }
     let report = Report::of(&mut session, std::time::Duration::ZERO);
     assert!(failed(&report).contains(&"every client is connected and in the game"), "{report}");

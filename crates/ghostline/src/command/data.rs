@@ -4,9 +4,43 @@
 
 use bevy_ecs::component::{Component, Mutable};
 use bevy_math::{Quat, Vec2, Vec3};
-use ghostline_wire::ComponentSchema;
+use ghostline_wire::{BitReader, BitWriter, ComponentSchema, DecodeError, QuantiseStats};
 
 use crate::ghost::GhostField;
+
+/// What a [`CommandBuffer`](super::CommandBuffer) can hold. Every type that can is one.
+pub trait CommandValue: Clone + Default + PartialEq + Send + Sync + 'static {}
+
+impl<T: Clone + Default + PartialEq + Send + Sync + 'static> CommandValue for T {}
+
+/// A command with bits of its own, for what rows of lanes can't say: a list of any length, a rare field. Registered with
+/// [`register_command_with_codec`](super::CommandAppExt::register_command_with_codec).
+///
+/// A packet holds the newest command and the ones before it. The newest is written for itself, each of the others against the newest, or with a single
+/// bit if it is the same as the one after it. All of them together may have 1,024 bytes. Reading must end after the same number of bits, and must be
+/// total: the bits come from a peer.
+pub trait CommandCodec: CommandValue {
+    /// The name by which both sides know the command. Change it when the bits change, so that two versions don't misread each other.
+    const NAME: &'static str;
+
+    /// Writes the command for itself.
+    fn encode(&self, out: &mut BitWriter);
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// The bits are no such command.
+    fn decode(input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+
+    /// Writes the command as its difference from a newer one.
+    fn encode_delta(&self, newest: &Self, out: &mut BitWriter);
+
+    /// Reads what [`encode_delta`](Self::encode_delta) wrote.
+    ///
+    /// # Errors
+    /// The bits are no such difference.
+    fn decode_delta(newest: &Self, input: &mut BitReader<'_>) -> Result<Self, DecodeError>;
+}
 
 /// A command: what a player asks for in one tick. Derive it; an example is at the derive of the same name.
 ///
@@ -18,7 +52,7 @@ use crate::ghost::GhostField;
     note = "put `#[derive(CommandData, Clone, Default, PartialEq)]` on it; \
             on an input component `#[derive(Component, InputComponentData, Clone, Default, PartialEq)]`, which includes it"
 )]
-pub trait CommandData: Clone + Default + PartialEq + Send + Sync + 'static {
+pub trait CommandData: CommandValue {
     /// How many lanes all fields take together.
     const LANES: usize;
 
@@ -42,6 +76,24 @@ pub trait CommandData: Clone + Default + PartialEq + Send + Sync + 'static {
     note = "put `#[derive(Component, InputComponentData, Clone, Default, PartialEq)]` on it"
 )]
 pub trait InputComponentData: CommandData + Component<Mutability = Mutable> {
+    /// Whether a prediction step that merges ticks must end where this input changes. `#[input(batch_predict)]` on the struct says that it need not: an
+    /// input whose change may be felt a few ticks late.
+    const BREAKS_BATCHES: bool = true;
+
+    /// How many lanes the fields marked with `#[ghost]` take together: those that the server replicates to players who predict somebody else's ghost.
+    const GHOST_LANES: usize = 0;
+
+    /// The replicated fields, under the name of the input; `None` without such.
+    fn ghost_schema() -> Option<ComponentSchema> {
+        None
+    }
+
+    /// Writes the replicated fields into `lanes`.
+    fn write_ghost_lanes(&self, _lanes: &mut [u32], _stats: &mut QuantiseStats) {}
+
+    /// Takes the replicated fields from `lanes`; the others stay as they are.
+    fn read_ghost_lanes(&mut self, _lanes: &[u32]) {}
+
     /// Adds the counts of all events of `before`, the buffer's element so far, so that counts grow from tick to tick.
     fn add_events(&mut self, before: &Self);
 
@@ -118,9 +170,12 @@ mod tests {
         }
 
         #[test]
-        fn what_was_added_to_events_can_be_subtracted_over_the_wrap(before: [u32; 2], now: [u32; 2]) {
-            // Of one step: what is more than half of all counts is taken for a step back.
-            let (before, now) = (presses(before[0], before[1]), presses(now[0] >> 1, now[1] >> 1));
+        fn what_was_added_to_events_can_be_subtracted_over_the_wrap(
+            before: [u32; 2],
+            jumps in 0..=InputEvent::MAX_PRESSES,
+            shots in 0..=InputEvent::MAX_PRESSES,
+        ) {
+            let (before, now) = (presses(before[0], before[1]), presses(jumps, shots));
             let mut input = now;
             input.add_events(&before);
             prop_assert_eq!(input.jump.count, now.jump.count.wrapping_add(before.jump.count));

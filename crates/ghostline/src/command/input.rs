@@ -5,15 +5,14 @@ use ghostline_wire::NetworkTick;
 
 use super::registry::CommandRegistry;
 use crate::connection::NetworkId;
-use crate::ghost::GhostOwnerIsLocal;
 use crate::snapshot::local_network_id;
 use crate::time::NetworkTime;
 
 /// Before sampling: input components show the player's last sample, without its events, so that a game may change only what changed.
 pub fn restore_for_gathering(world: &mut World) {
-    with_target(world, |types, world, own, _| {
+    with_target(world, |types, world, own, target| {
         for ty in &mut types.types {
-            ty.ops.restore_for_gathering(world, own);
+            ty.ops.restore_for_gathering(world, own, target);
         }
     });
 }
@@ -49,10 +48,17 @@ pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
     world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
         for ty in &mut types.types {
             for &ghost in ghosts {
-                if world.get::<GhostOwnerIsLocal>(ghost).is_some() {
-                    ty.ops.carry_over(world, ghost);
-                }
+                ty.ops.carry_over(world, ghost);
             }
+        }
+    });
+}
+
+/// Client: a ghost is another's since `tick`. What the player wanted from it after that does not count, and its input is nobody's.
+pub(crate) fn lose(world: &mut World, ghost: Entity, tick: NetworkTick) {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        for ty in &mut types.types {
+            ty.ops.lose(world, ghost, tick);
         }
     });
 }

@@ -18,6 +18,9 @@ pub struct InputEvent {
 }
 
 impl InputEvent {
+    /// More presses can't be told from a count that went back, in one step.
+    pub const MAX_PRESSES: u32 = u32::MAX / 2;
+
     /// Adds a press. For an input system, when the key goes down.
     pub fn set(&mut self) {
         self.count = self.count.wrapping_add(1);
@@ -57,10 +60,10 @@ impl InputField for InputEvent {
         self.count = self.count.wrapping_add(before.count);
     }
 
-    /// A count that is behind the one before is of ticks that were given up: there is nothing new in it.
     fn subtract_event(&mut self, before: &Self) {
-        let new = self.count.wrapping_sub(before.count);
-        self.count = if new > u32::MAX / 2 { 0 } else { new };
+        let presses = self.count.wrapping_sub(before.count);
+        // Counts only grow. One that went back began anew, or is a lie: nobody pressed two billion times.
+        self.count = if presses > Self::MAX_PRESSES { 0 } else { presses };
     }
 }
 
@@ -76,6 +79,16 @@ mod tests {
         jump.set();
         assert!(jump.is_set());
         assert_eq!(jump.count(), 2);
+    }
+
+    #[test]
+    fn a_count_that_went_back_is_no_press() {
+        let seen = |element: u32, before: u32| {
+            let mut step = InputEvent { count: element };
+            step.subtract_event(&InputEvent { count: before });
+            step.count()
+        };
+        assert_eq!((seen(5, 7), seen(u32::MAX, 0), seen(7, 5), seen(1, u32::MAX)), (0, 0, 2, 2));
     }
 
     /// The worked example B6 of the reference's event counting: presses in ticks 20 (two) and 22 (one).

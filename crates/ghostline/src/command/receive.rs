@@ -1,10 +1,11 @@
 //! Server: command packets of this tick, into the buffers of their targets. Every packet that arrived is used; ownership is always checked.
 
 use bevy_ecs::prelude::{Entity, Mut, World};
-use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, DecodedBlock, NetworkTick, read_block};
+use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, NetworkTick};
 
+use super::arrival::CommandArrivalStatistics;
 use super::buffer::COMMAND_BUFFER_CAPACITY;
-use super::registry::CommandRegistry;
+use super::registry::{Arrival, CommandRegistry};
 use crate::connection::{
     CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
     NetworkStreamDriver, NetworkStreamInGame, count_invalid, live_connections,
@@ -12,12 +13,15 @@ use crate::connection::{
 use crate::ghost::{AutoCommandTarget, GhostOwner, SpawnedGhostEntityMap};
 use crate::snapshot;
 use crate::stats::NetworkStats;
-use crate::time::NetworkTime;
-use crate::world::FrameClock;
+use crate::time::{NetworkTime, RttEstimator};
+use crate::world::{FrameClock, resolved_rate};
 
 /// So many command packets of a connection are read per tick, the latest; older ones are dropped and counted. One per tick is usual; a burst
 /// after a stall is not yet hostile.
 pub const MAX_COMMAND_PACKETS_PER_TICK: usize = 64;
+
+/// So many bytes of a connection's command packets are read per tick, of the latest; older packets are dropped and counted. Four of the largest.
+pub const MAX_COMMAND_BYTES_PER_TICK: usize = 64 * 1024;
 
 /// Takes in the command packets that arrived.
 pub fn receive(world: &mut World) {
@@ -25,8 +29,9 @@ pub fn receive(world: &mut World) {
     for entity in live_connections(world) {
         let Some(mut incoming) = world.get_mut::<IncomingCommandDataStreamBuffer>(entity) else { continue };
         let mut packets = std::mem::take(&mut incoming.0);
+        let worth_reading = latest_within_bounds(packets.iter().rev().map(Vec::len));
         while let Some(packet) = packets.pop_front() {
-            if packets.len() < MAX_COMMAND_PACKETS_PER_TICK {
+            if packets.len() < worth_reading {
                 take_in(world, entity, &packet, server_tick);
             } else {
                 world.resource_mut::<NetworkStats>().dropped_messages += 1;
@@ -40,6 +45,23 @@ pub fn receive(world: &mut World) {
         }
         measure_command_age(world, entity, server_tick);
     }
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        for ty in &mut types.types {
+            ty.ops.note_owners(world, server_tick);
+        }
+    });
+}
+
+/// How many of the latest packets are read, by their lengths, the latest first.
+fn latest_within_bounds(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    lengths
+        .take(MAX_COMMAND_PACKETS_PER_TICK)
+        .take_while(|length| {
+            bytes += length;
+            bytes <= MAX_COMMAND_BYTES_PER_TICK
+        })
+        .count()
 }
 
 /// How late commands come, smoothed over about eight ticks.
@@ -74,18 +96,32 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
         return;
     }
     snapshot::acknowledge(world, entity, &header);
-    for _ in 0..read_blocks(world, entity, &mut input, header.input_target_tick, server_tick) {
+    let statistics = world.get::<CommandArrivalStatistics>(entity).copied();
+    let mut statistics = statistics.unwrap_or_default();
+    statistics.note_packet(input.remaining_bits());
+    let arrival = Arrival {
+        connection: entity,
+        input_target_tick: header.input_target_tick,
+        newest_target_tick: statistics.newest_target_tick(header.local_time_ms, header.input_target_tick),
+        server_tick,
+        interpolation_delay: plausible_delay(world, entity, header.interpolation_delay),
+    };
+    for _ in 0..read_blocks(world, &arrival, &mut input, &mut statistics) {
         count_invalid(world, entity, "a malformed command block");
+    }
+    if let Ok(mut connection) = world.get_entity_mut(entity) {
+        connection.insert(statistics);
     }
 }
 
-/// A packet for a tick so far behind the newest was not overtaken: the client has put its clock back.
+/// A packet for a tick so far behind the newest was not overtaken: the client has put its clock back. To where ours is, or it is a lie.
 const PUT_BACK_TICKS: i32 = COMMAND_BUFFER_CAPACITY as i32;
 
 fn note_header(world: &mut World, entity: Entity, header: &CommandHeader, server_tick: NetworkTick) {
     let clock = world.resource::<FrameClock>();
     let (now_ms, waited) = (clock.now_ms_u16(), clock.is_after_stall);
     let in_game = world.get::<NetworkStreamInGame>(entity).is_some();
+    let delay = plausible_delay(world, entity, header.interpolation_delay);
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
     if !waited {
         ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
@@ -94,16 +130,17 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader, server
         return;
     }
     let tick = header.input_target_tick;
-    if ack.most_recent_command_tick.is_some_and(|newest| newest.ticks_since(tick) > PUT_BACK_TICKS) {
+    let is_behind = ack.most_recent_command_tick.is_some_and(|newest| newest.ticks_since(tick) > PUT_BACK_TICKS);
+    if is_behind && tick.ticks_since(server_tick).abs() <= PUT_BACK_TICKS {
         ack.most_recent_command_tick = None;
         ack.most_recent_full_command_tick = None;
         // How early the old ticks came says nothing of the new ones.
-        ack.command_age_q16 = i64::from(server_tick.ticks_since(tick).clamp(-MAX_AGE_TICKS, MAX_AGE_TICKS)) << 16;
+        ack.command_age_q16 = i64::from(server_tick.ticks_since(tick)) << 16;
     }
     let is_newest = ack.most_recent_command_tick.is_none_or(|newest| tick.is_newer_than(newest));
     if is_newest {
         ack.most_recent_command_tick = Some(tick);
-        ack.interpolation_delay_ticks = header.interpolation_delay;
+        ack.interpolation_delay_ticks = delay.into();
     }
     // A packet of a partial tick says that the tick before it is done.
     let full = if header.is_full_tick { tick } else { tick.prev() };
@@ -112,18 +149,39 @@ fn note_header(world: &mut World, entity: Entity, header: &CommandHeader, server
     }
 }
 
+/// The interpolation delay of a client as far as it is believed: what lies between prediction and interpolation is the round trip, the slack, and the
+/// buffer of snapshots, none of them larger than it may be.
+fn plausible_delay(world: &World, connection: Entity, claimed_ticks: u32) -> u16 {
+    let rate = resolved_rate(world);
+    let ack = world.get::<NetworkSnapshotAck>(connection);
+    let round_trip = ack.map_or(0.0, |ack| longest_rtt_ms(&ack.rtt)) * f64::from(rate.step().hertz()) / 1000.0;
+    // The cast saturates.
+    let longest = (round_trip.ceil() as u32)
+        .saturating_add(MAX_SLACK_TICKS)
+        .saturating_add(rate.send_interval().saturating_mul(MAX_BUFFERED_SNAPSHOTS));
+    u16::try_from(claimed_ticks.min(longest)).unwrap_or(u16::MAX)
+}
+
+/// The round trip when it is long.
+fn longest_rtt_ms(rtt: &RttEstimator) -> f64 {
+    f64::from(rtt.estimated_ms().unwrap_or(0.0)) + 4.0 * f64::from(rtt.deviation_ms())
+}
+
+/// More slack than a client may sensibly have.
+const MAX_SLACK_TICKS: u32 = 16;
+/// More snapshots than a client's interpolation buffers, whatever the jitter.
+const MAX_BUFFERED_SNAPSHOTS: u32 = 8;
+
 /// Reads the blocks one by one: a bad one costs itself, and what follows it only if its length can't be trusted. Returns how many
 /// were bad.
 fn read_blocks(
     world: &mut World,
-    connection: Entity,
+    arrival: &Arrival,
     input: &mut BitReader<'_>,
-    input_target_tick: NetworkTick,
-    server_tick: NetworkTick,
+    statistics: &mut CommandArrivalStatistics,
 ) -> u32 {
-    world.resource_scope(|world, types: Mut<CommandRegistry>| {
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
         let mut reader = BlockReader::new();
-        let mut block = DecodedBlock::default();
         let mut bad = 0;
         loop {
             let raw = match reader.next_block(input) {
@@ -131,13 +189,12 @@ fn read_blocks(
                 Ok(None) => return bad,
                 Err(_) => return bad + 1,
             };
-            let Some(ty) = types.types.get(raw.type_index as usize) else { continue };
-            if read_block(raw.body, &ty.layout, input_target_tick, &mut block).is_err() {
+            let Some(ty) = types.types.get_mut(raw.type_index as usize) else { continue };
+            let Ok(counts) = ty.ops.receive(world, raw.body, arrival, target_entity) else {
                 bad += 1;
                 continue;
-            }
-            let Some(entity) = target_entity(world, connection, block.target) else { continue };
-            let counts = ty.ops.store(world, entity, &block, server_tick);
+            };
+            statistics.note_commands(counts);
             let mut stats = world.resource_mut::<NetworkStats>();
             stats.stored_commands += counts.stored + counts.late;
             stats.late_commands += counts.late;

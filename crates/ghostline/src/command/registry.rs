@@ -1,24 +1,35 @@
-//! The command types of a program, and the typed work on each: the rest of the module sees lanes and entities only.
+//! The command types of a program: the list that both sides number alike, and how a game adds to it. What is done with a type's buffers is in
+//! `buffer_ops` and `input_ops`.
 
 use bevy_app::App;
-use bevy_ecs::change_detection::DetectChangesMut;
-use bevy_ecs::prelude::{Component, Entity, QueryState, Resource, With, Without, World};
-use ghostline_wire::{ComponentSchema, DecodedBlock, NetworkTick, RowLayout};
-use std::marker::PhantomData;
+use bevy_ecs::prelude::{Component, Entity, Resource, World};
+use ghostline_wire::{BitReader, BitWriter, BlockTarget, BlockTooLarge, ComponentSchema, DecodeError, NetworkTick};
 
-use super::buffer::{CommandBuffer, Stored};
-use super::data::{CommandData, InputComponentData};
+use super::buffer_ops::BufferOps;
+use super::coder::{OwnCoder, RowCoder};
+use super::data::{CommandCodec, CommandData, InputComponentData};
+use super::input_ops::InputOps;
 use super::migration::Carried;
 use crate::connection::NetworkId;
-use crate::ghost::{GhostInstance, GhostOwner};
-use crate::prediction::{Frozen, PredictedGhost};
-use crate::world::WorldKind;
 
-/// Entries of a buffer as lanes, newest first.
-#[derive(Default)]
-pub(super) struct EntryScratch {
-    pub ticks: Vec<NetworkTick>,
-    pub lanes: Vec<u32>,
+/// Which commands of a buffer go into a packet.
+pub(super) struct BlockRequest {
+    pub type_index: u32,
+    pub target: BlockTarget,
+    pub input_target_tick: NetworkTick,
+    /// So many at most.
+    pub count: u32,
+}
+
+/// Where a block of commands came from.
+pub(super) struct Arrival {
+    pub connection: Entity,
+    pub input_target_tick: NetworkTick,
+    /// What the packet that the client has sent last is for. It has given up what it sent for later ticks before.
+    pub newest_target_tick: NetworkTick,
+    pub server_tick: NetworkTick,
+    /// As the client says, within what is plausible.
+    pub interpolation_delay: u16,
 }
 
 /// What became of the commands of a block.
@@ -30,14 +41,41 @@ pub(super) struct StoreCounts {
     pub refused: u64,
 }
 
+impl StoreCounts {
+    /// Commands, whatever became of them.
+    pub(super) fn all(&self) -> u64 {
+        self.stored + self.repeated + self.late + self.refused
+    }
+}
+
+/// Finds the entity that a block is for, if it is there and the sender may command it.
+pub(super) type ResolveTarget = fn(&World, Entity, BlockTarget) -> Option<Entity>;
+
 /// The typed work on one command type.
 pub(super) trait CommandOps: Send + Sync {
-    fn has_buffer(&self, world: &World, entity: Entity) -> bool;
-    /// The newest `count` commands up to `newest`, if the newest is not older than `oldest_of_interest`.
-    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch);
-    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts;
-    /// Inputs: the component shows the newest that the buffer holds, without its events.
-    fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>) {}
+    /// Client: writes the commands of an entity's buffer into the packet, if it has one and there is something to say.
+    fn write(
+        &mut self,
+        world: &World,
+        entity: Entity,
+        request: &BlockRequest,
+        scratch: &mut BitWriter,
+        out: &mut BitWriter,
+    ) -> Result<(), BlockTooLarge>;
+    /// Server: takes in a block.
+    fn receive(
+        &mut self,
+        world: &mut World,
+        body: BitReader<'_>,
+        arrival: &Arrival,
+        resolve: ResolveTarget,
+    ) -> Result<StoreCounts, DecodeError>;
+    /// Server: what the players of ghosts that have changed hands have sent for later does not count any more.
+    fn note_owners(&mut self, world: &mut World, tick: NetworkTick);
+    /// Client: a ghost is no longer the player's, since `tick`.
+    fn lose(&mut self, world: &mut World, ghost: Entity, tick: NetworkTick);
+    /// Inputs: the component shows what the buffer holds for `target`, without its events.
+    fn restore_for_gathering(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
     /// Inputs: the component goes into the buffer at `target`.
     fn gather(&mut self, _world: &mut World, _own: Option<NetworkId>, _target: NetworkTick) {}
     /// Inputs: the events counted so far for this ghost of the player go on being counted when it comes back.
@@ -52,7 +90,7 @@ pub(super) trait CommandOps: Send + Sync {
     fn put_carried(&mut self, _carried: Carried) {}
     /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
     fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
-    /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`.
+    /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`, and that matters to merged steps.
     fn changes_after(&mut self, _world: &World, _tick: NetworkTick) -> bool {
         false
     }
@@ -61,7 +99,6 @@ pub(super) trait CommandOps: Send + Sync {
 pub(super) struct CommandType {
     pub schema: ComponentSchema,
     pub hash: u64,
-    pub layout: RowLayout,
     pub ops: Box<dyn CommandOps>,
 }
 
@@ -70,6 +107,8 @@ pub(super) struct CommandType {
 pub(crate) struct CommandRegistry {
     pub(super) types: Vec<CommandType>,
     frozen: bool,
+    /// Client: the server's numbers of these types, if they may be others. `None` of a type that the server lacks.
+    pub(super) server_numbers: Option<Vec<Option<u32>>>,
 }
 
 impl CommandRegistry {
@@ -85,14 +124,21 @@ impl CommandRegistry {
             );
             return;
         }
-        let layout = RowLayout::new(std::slice::from_ref(&schema));
-        self.types.push(CommandType { schema, hash, layout, ops });
+        self.types.push(CommandType { schema, hash, ops });
     }
 
     /// Numbers the types.
     pub(crate) fn freeze(&mut self) {
         self.types.sort_by_key(|ty| ty.hash);
         self.frozen = true;
+    }
+
+    /// The number under which the server knows the type with this number here.
+    pub(super) fn number_on_server(server_numbers: Option<&[Option<u32>]>, number: usize) -> Option<u32> {
+        match server_numbers {
+            Some(numbers) => *numbers.get(number)?,
+            None => Some(number as u32),
+        }
     }
 
     /// The hashes of all types, for the handshake.
@@ -106,192 +152,53 @@ impl CommandRegistry {
     }
 }
 
+/// The hashes of all command types, in the order of their numbers.
+pub(crate) fn type_hashes(world: &World) -> Vec<u64> {
+    world.resource::<CommandRegistry>().hashes().collect()
+}
+
+/// Client: the server knows these types, in this order. Commands of other types are not sent.
+pub(crate) fn learn_server_types(world: &mut World, hashes: &[u64]) {
+    let mut registry = world.resource_mut::<CommandRegistry>();
+    let number_of = |ty: &CommandType| hashes.iter().position(|&hash| hash == ty.hash).map(|number| number as u32);
+    let numbers: Vec<Option<u32>> = registry.types.iter().map(number_of).collect();
+    for ty in registry.types.iter().zip(&numbers).filter(|(_, number)| number.is_none()).map(|(ty, _)| ty) {
+        tracing::debug!("the server has no command `{}`; it is not sent", ty.schema.canonical_text());
+    }
+    registry.server_numbers = Some(numbers);
+}
+
+/// Client: the server is gone; the next one may know other types.
+pub(crate) fn forget_server_types(world: &mut World) {
+    world.resource_mut::<CommandRegistry>().server_numbers = None;
+}
+
 /// Registering command types.
 pub trait CommandAppExt {
     /// Makes `T` a command of this program, on every side alike. Input components of ghost prefabs are registered with the prefab.
     fn register_command<T: CommandData>(&mut self) -> &mut Self;
+
+    /// Like [`register_command`](Self::register_command), for a command that brings its own bits.
+    fn register_command_with_codec<T: CommandCodec>(&mut self) -> &mut Self;
 }
 
 impl CommandAppExt for App {
     fn register_command<T: CommandData>(&mut self) -> &mut Self {
-        let ops = Box::new(BufferOps::<T>(PhantomData));
-        self.world_mut().get_resource_or_init::<CommandRegistry>().register(T::schema(), ops);
+        let ops = BufferOps::<T, RowCoder>::new(self.world_mut(), RowCoder::of::<T>());
+        self.world_mut().get_resource_or_init::<CommandRegistry>().register(T::schema(), Box::new(ops));
+        self
+    }
+
+    fn register_command_with_codec<T: CommandCodec>(&mut self) -> &mut Self {
+        let ops = BufferOps::<T, OwnCoder<T>>::new(self.world_mut(), OwnCoder::default());
+        let schema = ComponentSchema { name: T::NAME.to_owned(), fields: Vec::new() };
+        self.world_mut().get_resource_or_init::<CommandRegistry>().register(schema, Box::new(ops));
         self
     }
 }
 
 /// Makes the hidden command buffer of an input component known.
 pub(crate) fn register_input<I: InputComponentData + Component>(world: &mut World) {
-    let kind = crate::world::kind_of(world);
-    let (sampled, driven, predicted) = (world.query(), world.query_filtered(), world.query_filtered());
-    let ops = Box::new(InputOps::<I> { sampled, driven, predicted, carried: Vec::new(), kind });
-    world.get_resource_or_init::<CommandRegistry>().register(I::schema(), ops);
-}
-
-/// A command type whose buffers the game fills itself.
-struct BufferOps<T>(PhantomData<fn() -> T>);
-
-impl<T: CommandData> CommandOps for BufferOps<T> {
-    fn has_buffer(&self, world: &World, entity: Entity) -> bool {
-        world.get::<CommandBuffer<T>>(entity).is_some()
-    }
-
-    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch) {
-        into.ticks.clear();
-        into.lanes.clear();
-        let Some(buffer) = world.get::<CommandBuffer<T>>(entity) else { return };
-        let mut tick = newest;
-        while (into.ticks.len() as u32) < count
-            && let Some((found, data)) = buffer.get_at_tick(tick)
-        {
-            into.ticks.push(found);
-            let start = into.lanes.len();
-            into.lanes.resize(start + T::LANES, 0);
-            data.write_lanes(into.lanes.get_mut(start..).unwrap_or_default());
-            tick = found.prev();
-        }
-    }
-
-    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts {
-        let mut counts = StoreCounts::default();
-        let Some(mut buffer) = world.get_mut::<CommandBuffer<T>>(entity) else { return counts };
-        // Oldest first, so that of several late ones the newest stays.
-        for (index, &tick) in block.entries.iter().enumerate().rev() {
-            let lanes = block.lanes.get(index * T::LANES..(index + 1) * T::LANES).unwrap_or_default();
-            match buffer.store_received(tick, T::read_lanes(lanes), server_tick) {
-                Stored::InTime => counts.stored += 1,
-                Stored::Repeated => counts.repeated += 1,
-                Stored::Late => counts.late += 1,
-                Stored::TooFarAhead => counts.refused += 1,
-            }
-        }
-        counts
-    }
-}
-
-/// An input component with its hidden command buffer.
-struct InputOps<I: InputComponentData + Component> {
-    /// Sampled on the side of the player.
-    sampled: QueryState<(
-        Option<&'static GhostInstance>,
-        Option<&'static GhostOwner>,
-        &'static mut I,
-        &'static mut CommandBuffer<I>,
-    )>,
-    /// Driven by the simulation.
-    driven: QueryState<(&'static mut CommandBuffer<I>, &'static mut I), Without<Frozen>>,
-    /// What merged steps of prediction must look at.
-    predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
-    /// The newest commands for ghosts that this client had to drop and that may come back, by id and spawn tick.
-    carried: CarriedCommands<I>,
-    kind: WorldKind,
-}
-
-/// Commands with the id and the spawn tick of their ghosts.
-type CarriedCommands<I> = Vec<(u32, NetworkTick, I)>;
-
-/// The commands of so many dropped ghosts are kept per input type; the oldest go.
-const MAX_CARRIED_INPUTS: usize = 256;
-
-impl<I: InputComponentData + Component> InputOps<I> {
-    /// Whether the local player fills this entity's input. In a local world everything is the player's.
-    fn is_sampled(kind: WorldKind, owner: Option<&GhostOwner>, own: Option<NetworkId>) -> bool {
-        kind == WorldKind::Local || (own.is_some() && owner.map(|owner| owner.0) == own)
-    }
-}
-
-impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
-    fn has_buffer(&self, world: &World, entity: Entity) -> bool {
-        BufferOps::<I>(PhantomData).has_buffer(world, entity)
-    }
-
-    fn read_entries(&self, world: &World, entity: Entity, newest: NetworkTick, count: u32, into: &mut EntryScratch) {
-        BufferOps::<I>(PhantomData).read_entries(world, entity, newest, count, into);
-    }
-
-    fn store(&self, world: &mut World, entity: Entity, block: &DecodedBlock, server_tick: NetworkTick) -> StoreCounts {
-        BufferOps::<I>(PhantomData).store(world, entity, block, server_tick)
-    }
-
-    fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>) {
-        for (_, owner, mut input, buffer) in self.sampled.iter_mut(world) {
-            if !Self::is_sampled(self.kind, owner, own) {
-                continue;
-            }
-            if let Some(newest) = buffer.newest() {
-                let mut shown = newest.clone();
-                shown.subtract_events(newest);
-                input.set_if_neq(shown);
-            }
-        }
-    }
-
-    fn gather(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
-        for (instance, owner, input, mut buffer) in self.sampled.iter_mut(world) {
-            if !Self::is_sampled(self.kind, owner, own) {
-                continue;
-            }
-            let mut command = input.clone();
-            if let Some(before) = buffer.put_back_to(target) {
-                command.add_events(&before);
-            } else if let Some(instance) = instance
-                && let Some(place) = self
-                    .carried
-                    .iter()
-                    .position(|&(id, spawn_tick, _)| id == instance.ghost_id && Some(spawn_tick) == instance.spawn_tick)
-            {
-                // The server goes on counting from what it has seen of this ghost.
-                command.add_events(&self.carried.swap_remove(place).2);
-            }
-            buffer.add(target, command);
-        }
-    }
-
-    fn carry_over(&mut self, world: &World, ghost: Entity) {
-        let (Some(instance), Some(buffer)) = (world.get::<GhostInstance>(ghost), world.get::<CommandBuffer<I>>(ghost))
-        else {
-            return;
-        };
-        let (Some(spawn_tick), Some(command)) = (instance.spawn_tick, buffer.newest()) else { return };
-        self.carried.retain(|&(id, tick, _)| (id, tick) != (instance.ghost_id, spawn_tick));
-        if self.carried.len() >= MAX_CARRIED_INPUTS {
-            self.carried.remove(0);
-        }
-        self.carried.push((instance.ghost_id, spawn_tick, command.clone()));
-    }
-
-    fn forget_carried(&mut self) {
-        self.carried.clear();
-    }
-
-    fn take_carried(&mut self) -> Option<Carried> {
-        Some(Box::new(std::mem::take(&mut self.carried)))
-    }
-
-    fn put_carried(&mut self, carried: Carried) {
-        if let Ok(carried) = carried.downcast::<CarriedCommands<I>>() {
-            self.carried = *carried;
-        }
-    }
-
-    fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
-        for (mut buffer, mut input) in self.driven.iter_mut(world) {
-            if buffer.is_empty() {
-                // Nobody commands this one: its input is what the game makes it.
-                continue;
-            }
-            let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
-            if self.kind == WorldKind::Server {
-                buffer.bypass_change_detection().take_unseen_events(&mut shown);
-            } else if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
-                shown.subtract_events(before);
-            }
-            input.set_if_neq(shown);
-        }
-    }
-
-    fn changes_after(&mut self, world: &World, tick: NetworkTick) -> bool {
-        let data = |buffer: &CommandBuffer<I>, tick| buffer.get_at_tick(tick).map(|(_, data)| data.clone());
-        self.predicted.iter(world).any(|buffer| data(buffer, tick) != data(buffer, tick.next()))
-    }
+    let ops = InputOps::<I>::new(world);
+    world.get_resource_or_init::<CommandRegistry>().register(I::schema(), Box::new(ops));
 }

@@ -1,13 +1,11 @@
 //! Client: one command packet per new tick, with or without commands: acknowledgements, clocks, and the newest commands of every target,
 //! each with its predecessors.
 
-use bevy_ecs::prelude::{Entity, Mut, Resource, World};
+use bevy_ecs::prelude::{Entity, Has, Mut, QueryState, Resource, With, World};
 use ghostline_transport::Pipeline;
-use ghostline_wire::{
-    BitWriter, BlockTarget, CommandEntry, CommandHeader, Epoch, NetworkTick, write_block, write_blocks_end,
-};
+use ghostline_wire::{BitWriter, BlockTarget, CommandHeader, Epoch, NetworkTick, SnapshotAcks, write_blocks_end};
 
-use super::registry::{CommandRegistry, CommandType, EntryScratch};
+use super::registry::{BlockRequest, CommandRegistry, CommandType};
 use crate::connection::{
     CommandTarget, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
     OutgoingCommandDataStreamBuffer, live_connections,
@@ -19,15 +17,27 @@ use crate::stats::NetworkStats;
 use crate::time::{ClientTickRate, NetworkTime};
 use crate::world::FrameClock;
 
+/// What is looked at of the player's ghosts.
+type OwnGhost = (Entity, &'static GhostInstance, &'static GhostOwner, &'static AutoCommandTarget, Has<PredictedGhost>);
+
 /// The state of sending: which tick was sent last, and buffers that are used again.
 #[derive(Resource, Default)]
 pub(crate) struct CommandSender {
     last_tick: Option<NetworkTick>,
     packet: BitWriter,
     scratch: BitWriter,
-    entries: EntryScratch,
+    own_ghosts: Option<QueryState<OwnGhost, With<GhostOwnerIsLocal>>>,
+    /// The player's ghosts that take commands by themselves, in the order of ids.
+    targets: Vec<(u32, Entity, BlockTarget)>,
     /// A misuse that was reported already.
     warned_of_interpolated: bool,
+}
+
+impl CommandSender {
+    /// World migration: what is known of no particular world.
+    pub(super) fn move_to_another_world(&mut self) -> Self {
+        Self { own_ghosts: None, targets: Vec::new(), ..std::mem::take(self) }
+    }
 }
 
 /// Sends the command packet of this tick, if it wasn't sent yet.
@@ -38,13 +48,8 @@ pub fn send(world: &mut World) {
         return;
     };
     let mut sender = std::mem::take(&mut *world.resource_mut::<CommandSender>());
-    // Only a tick that is new is sent; after a hard reset of the clock the ticks begin anew.
-    const RESET_TICKS: i32 = -64;
-    let is_new = sender.last_tick.is_none_or(|last| {
-        let ahead = target.ticks_since(last);
-        !(RESET_TICKS..=0).contains(&ahead)
-    });
-    if is_new {
+    // Once for every tick: also for one that comes again because the input latency was made shorter.
+    if sender.last_tick != Some(target) {
         sender.last_tick = Some(target);
         write_packet(world, connection, target, &mut sender);
         transmit(world, connection, &sender.packet);
@@ -56,20 +61,41 @@ fn write_packet(world: &mut World, connection: Entity, target: NetworkTick, send
     let header = header(world, connection, target);
     sender.packet.clear();
     header.encode(&mut sender.packet);
-    let auto = auto_targets(world, sender);
+    find_targets(world, sender);
     let explicit = world.get::<CommandTarget>(connection).and_then(|target| target.entity);
-    let count = world.resource::<ClientTickRate>().commands_per_packet();
-    world.resource_scope(|world, types: Mut<CommandRegistry>| {
-        for (index, ty) in types.types.iter().enumerate() {
-            for &(entity, target_ghost) in &auto {
-                write_type(world, sender, index as u32, ty, entity, target_ghost, target, count);
-            }
-            if let Some(entity) = explicit.filter(|&entity| !auto.iter().any(|&(known, _)| known == entity)) {
-                write_type(world, sender, index as u32, ty, entity, BlockTarget::ConnectionTarget, target, count);
+    let explicit = explicit.filter(|&entity| !sender.targets.iter().any(|&(_, known, _)| known == entity));
+    let rate = world.resource::<ClientTickRate>();
+    let count = match header.acks {
+        Some(acks) if rate.redundancy_follows_loss => rate.commands_per_packet_at_loss(lost_share(&acks)),
+        _ => rate.commands_per_packet(),
+    };
+    let targets = std::mem::take(&mut sender.targets);
+    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+        let CommandRegistry { types, server_numbers, .. } = &mut *types;
+        for (number, ty) in types.iter_mut().enumerate() {
+            let Some(type_index) = CommandRegistry::number_on_server(server_numbers.as_deref(), number) else {
+                continue;
+            };
+            let of_ghosts = targets.iter().map(|&(_, entity, target)| (entity, target));
+            let of_connection = explicit.map(|entity| (entity, BlockTarget::ConnectionTarget));
+            for (entity, block_target) in of_ghosts.chain(of_connection) {
+                let request = BlockRequest { type_index, target: block_target, input_target_tick: target, count };
+                write_block(world, sender, ty, entity, &request);
             }
         }
     });
+    sender.targets = targets;
     write_blocks_end(&mut sender.packet);
+}
+
+/// The share of the newest packets from the server that got lost: the best that a client knows of its link. 0 while there are too few to tell.
+fn lost_share(acks: &SnapshotAcks) -> f32 {
+    const ENOUGH_PACKETS: u32 = 32;
+    let count = acks.count();
+    if count < ENOUGH_PACKETS {
+        return 0.0;
+    }
+    acks.iter().filter(|(_, received)| !received).count() as f32 / count as f32
 }
 
 fn header(world: &World, connection: Entity, target: NetworkTick) -> CommandHeader {
@@ -97,23 +123,22 @@ fn interpolation_delay_ticks(time: &NetworkTime) -> u32 {
     ticks.max(0).unsigned_abs()
 }
 
-/// The player's ghosts that take commands by themselves, in the order of ids.
-fn auto_targets(world: &mut World, sender: &mut CommandSender) -> Vec<(Entity, BlockTarget)> {
+/// Finds the player's ghosts that take commands by themselves.
+fn find_targets(world: &mut World, sender: &mut CommandSender) {
+    let CommandSender { own_ghosts, targets, warned_of_interpolated, .. } = sender;
+    targets.clear();
     let own = crate::snapshot::local_network_id(world).unwrap_or(NetworkId::NONE);
-    let mut query = world.query_filtered::<
-        (Entity, &GhostInstance, &GhostOwner, &AutoCommandTarget, Option<&PredictedGhost>),
-        bevy_ecs::prelude::With<GhostOwnerIsLocal>,
-    >();
+    let query = own_ghosts.get_or_insert_with(|| world.query_filtered());
+    query.update_archetypes(world);
     let registry = world.resource::<GhostRegistry>();
-    let mut targets = Vec::new();
-    for (entity, instance, owner, auto, predicted) in query.iter(world) {
+    for (entity, instance, owner, auto, is_predicted) in query.iter_manual(world) {
         let Some(spawn_tick) = instance.spawn_tick.filter(|_| auto.enabled && owner.0 == own && own != NetworkId::NONE)
         else {
             continue;
         };
         let prefab = registry.get(instance.ghost_type).map(|ty| &ty.prefab);
-        if predicted.is_none() && !prefab.is_some_and(|prefab| prefab.commands_when_interpolated) {
-            if !std::mem::replace(&mut sender.warned_of_interpolated, true) {
+        if !is_predicted && !prefab.is_some_and(|prefab| prefab.commands_when_interpolated) {
+            if !std::mem::replace(warned_of_interpolated, true) {
                 tracing::warn!(
                     "a ghost of type `{}` is owned by this client but interpolated here, so no commands are sent for it; make it \
                      `.owner_predicted()`, or allow it with `.commands_when_interpolated(true)`",
@@ -122,44 +147,21 @@ fn auto_targets(world: &mut World, sender: &mut CommandSender) -> Vec<(Entity, B
             }
             continue;
         }
-        targets.push((entity, BlockTarget::Ghost { ghost_id: instance.ghost_id, spawn_tick }, instance.ghost_id));
+        let target = BlockTarget::Ghost { ghost_id: instance.ghost_id, spawn_tick };
+        targets.push((instance.ghost_id, entity, target));
     }
-    targets.sort_by_key(|&(_, _, ghost_id)| ghost_id);
-    targets.into_iter().map(|(entity, target, _)| (entity, target)).collect()
+    targets.sort_unstable_by_key(|&(ghost_id, ..)| ghost_id);
 }
 
-fn write_type(
+fn write_block(
     world: &World,
     sender: &mut CommandSender,
-    index: u32,
-    ty: &CommandType,
+    ty: &mut CommandType,
     entity: Entity,
-    block_target: BlockTarget,
-    target: NetworkTick,
-    count: u32,
+    request: &BlockRequest,
 ) {
-    if !ty.ops.has_buffer(world, entity) {
-        return;
-    }
-    ty.ops.read_entries(world, entity, target, count, &mut sender.entries);
-    // A command that has lain for so long was sent often enough.
-    const STALE_TICKS: i32 = 64;
-    let Some(&newest) = sender.entries.ticks.first() else { return };
-    if target.ticks_since(newest) >= STALE_TICKS {
-        return;
-    }
-    let lanes = ty.layout.lanes();
-    let mut entries = [CommandEntry { tick: target, lanes: &[] }; ghostline_wire::limits::MAX_COMMAND_ENTRIES as usize];
-    let used = sender.entries.ticks.len().min(entries.len());
-    for (place, (&tick, entry)) in sender.entries.ticks.iter().zip(&mut entries).enumerate() {
-        *entry = CommandEntry {
-            tick,
-            lanes: sender.entries.lanes.get(place * lanes..(place + 1) * lanes).unwrap_or_default(),
-        };
-    }
-    let result =
-        write_block(index, block_target, &ty.layout, target, &entries[..used], &mut sender.scratch, &mut sender.packet);
-    if let Err(error) = result {
+    let CommandSender { scratch, packet, .. } = sender;
+    if let Err(error) = ty.ops.write(world, entity, request, scratch, packet) {
         tracing::error!("the commands of type `{}` are not sent: {error}; make the command smaller", ty.schema.name);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::components::{ConnectionStatus, NetworkStreamConnection};
 use super::driver::NetworkStreamDriver;
 use super::lifecycle::{close, raise};
+use super::log_limit::LogLimits;
 use super::reason::DisconnectReason;
 use super::state;
 use crate::rpc;
@@ -91,11 +92,11 @@ pub(super) fn check_timeout(world: &mut World, entity: Entity, connection: &Netw
     };
     let waited = world.resource::<FrameClock>().now.saturating_sub(since);
     if waited >= limit {
-        tracing::error!(
-            "connection {}: {:?} was not finished within {limit:?}; closing it",
-            connection.handle,
-            connection.state
-        );
-        close(world, entity, reason);
+        let text = format!("{:?} was not finished within {limit:?}", connection.state);
+        let now = world.resource::<FrameClock>().now;
+        if let Some(unlogged) = world.resource_mut::<LogLimits>().timeouts.take_turn(now) {
+            tracing::error!("connection {}: {text}; closing it{unlogged}", connection.handle);
+        }
+        close(world, entity, reason, text);
     }
 }

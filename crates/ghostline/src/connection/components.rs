@@ -135,10 +135,6 @@ pub struct NetworkSnapshotAck {
     pub rtt: RttEstimator,
 }
 
-/// Whole messages with RPCs that arrived and were not executed yet.
-#[derive(Component, Debug, Default)]
-pub struct IncomingRpcDataStreamBuffer(pub(crate) VecDeque<Vec<u8>>);
-
 /// Command packets that arrived and were not read yet. Server only.
 #[derive(Component, Debug, Default)]
 pub struct IncomingCommandDataStreamBuffer(pub(crate) VecDeque<Vec<u8>>);
@@ -161,23 +157,13 @@ macro_rules! incoming {
         pub fn bytes(&self) -> usize { self.0.iter().map(Vec::len).sum() }
     })* };
 }
-incoming!(IncomingRpcDataStreamBuffer, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer);
+incoming!(IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer);
 
 impl OutgoingCommandDataStreamBuffer {
     /// Whether nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// RPCs that wait to be sent, already framed and gathered into packets.
-#[derive(Component, Debug, Default)]
-pub struct OutgoingRpcDataStreamBuffer {
-    pub(crate) full: VecDeque<Vec<u8>>,
-    pub(crate) open: Vec<u8>,
-    pub(crate) waiting_bytes: usize,
-    /// RPCs share a packet up to this size, in bytes.
-    pub(crate) packet_bytes: usize,
 }
 
 /// What arrived on a connection and could not be read, and how much of it is forgiven.

@@ -14,16 +14,26 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::components::{
-    CommandTarget, ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
-    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
+    CommandTarget, ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
+    InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+    OutgoingCommandDataStreamBuffer,
 };
-use super::mismatch::MismatchLog;
 use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
+use super::waiting_room;
+use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::world::{WorldKind, kind_of};
 
 /// Access to the drivers of a world. See [`ConnectionWorldExt`] for the calls a game makes.
+///
+/// It hands out no driver: a connection is closed by its entity, never past it.
+///
+/// ```compile_fail
+/// # use ghostline::prelude::*;
+/// fn close_past_the_entity(mut facade: bevy_ecs::prelude::ResMut<NetworkStreamDriver>) {
+///     facade.store();
+/// }
+/// ```
 #[derive(Resource)]
 pub struct NetworkStreamDriver {
     pub(super) store: SyncCell<DriverStore>,
@@ -38,7 +48,6 @@ pub struct NetworkStreamDriver {
     pub(super) game_version: u32,
     pub(super) require_approval: bool,
     pub(super) max_clients: Option<usize>,
-    pub(super) mismatch_log: MismatchLog,
     /// Whether a client warns when it sends an approval RPC to a server that doesn't ask for approval. Default: no, because a game
     /// that always sends its credentials is right.
     pub warn_about_unasked_approval_rpcs: bool,
@@ -127,7 +136,6 @@ impl NetworkStreamDriver {
             game_version,
             require_approval: false,
             max_clients: None,
-            mismatch_log: MismatchLog::default(),
             warn_about_unasked_approval_rpcs: false,
         }
     }
@@ -137,10 +145,17 @@ impl NetworkStreamDriver {
         self.require_approval
     }
 
-    /// At most so many clients at once; `None` (the default): as many as the drivers take. The next one is closed with
-    /// [`DisconnectReason::ServerFull`]; those who are there stay.
+    /// At most so many connected clients at once; `None` (the default): as many as the drivers take. The next one is closed with
+    /// [`DisconnectReason::ServerFull`], and never gets a number; those who are there stay.
     pub fn set_max_clients(&mut self, max_clients: Option<usize>) {
         self.max_clients = max_clients;
+    }
+
+    /// What a client is told that is one too many; `None` if there is room. Who is still on the way in takes no room.
+    pub(super) fn full(&self) -> Option<String> {
+        let limit = self.max_clients?;
+        let connected = self.connections.iter().filter(|live| live.network_id != NetworkId::NONE).count();
+        (connected >= limit).then(|| format!("the server is full: it takes at most {limit}"))
     }
 
     /// The bound that was set.
@@ -197,6 +212,12 @@ impl NetworkStreamDriver {
     /// Whether a connection runs over the in-process link: its round trip is one tick, and no slack is needed.
     pub fn is_in_process(&mut self, handle: ConnectionHandle) -> bool {
         self.store.get().connection_kind(handle) == Some(TransportKind::InProcess)
+    }
+
+    /// The round trip of a connection as its driver measures it, in ms, waiting included; `None` if it measures none.
+    pub fn round_trip_ms(&mut self, handle: ConnectionHandle) -> Option<f32> {
+        let statistics = self.store.get().statistics(handle)?;
+        Some(statistics.round_trip.as_secs_f32() * 1000.0)
     }
 
     /// The largest unreliable message on this connection, in bytes.
@@ -430,7 +451,10 @@ impl ConnectionWorldExt for World {
         }
         facade.polled.clear();
         facade.by_auto_connect = false;
-        Ok(std::mem::replace(facade.store.get(), store))
+        let old = std::mem::replace(facade.store.get(), store);
+        // Whoever waited there is gone with the drivers.
+        waiting_room::clear(self);
+        Ok(old)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use bevy_ecs::prelude::{Entity, Resource, World};
 use ghostline_wire::{
-    ApprovalRequest, BitReader, BitWriter, ConnectionApproved, DecodeError, ProtocolDetails, ProtocolVersion,
-    ResumeClaim, SessionIdentity, TickRateBlock, internal_rpc, limits,
+    ApprovalRequest, BitReader, BitWriter, CommandTypes, ConnectionApproved, DecodeError, ProtocolDetails,
+    ProtocolVersion, ResumeClaim, SessionIdentity, TickRateBlock, internal_rpc, limits,
 };
 use std::collections::VecDeque;
 
@@ -13,10 +13,12 @@ use super::components::{
 };
 use super::driver::NetworkStreamDriver;
 use super::identity;
-use super::lifecycle::{live_connections, raise};
+use super::lifecycle::{close, live_connections, raise};
 use super::mismatch;
+use super::reason::DisconnectReason;
 use super::state;
 use super::tick_rate;
+use crate::command;
 use crate::rpc;
 use crate::time::ClientServerTickRate;
 use crate::world::kind_of;
@@ -53,15 +55,15 @@ impl NetworkIdAllocation {
 /// The transport is connected: this side's version is the first message on every connection, ahead of what was queued before.
 /// A client that was here before says so behind it.
 pub(super) fn begin(world: &mut World, entity: Entity) {
-    let queued = rpc::take_queued(world, entity);
-    let version = world.resource::<NetworkProtocolVersion>().version;
-    let mut payload = BitWriter::new();
-    version.encode(&mut payload);
-    rpc::push_internal(world, entity, internal_rpc::PROTOCOL_VERSION, &payload);
-    if kind_of(world).is_client() {
-        identity::send_claim(world, entity);
-    }
-    rpc::put_behind(world, entity, queued);
+    rpc::queue_first(world, entity, |world| {
+        let version = world.resource::<NetworkProtocolVersion>().version;
+        let mut payload = BitWriter::new();
+        version.encode(&mut payload);
+        rpc::push_internal(world, entity, internal_rpc::PROTOCOL_VERSION, &payload);
+        if kind_of(world).is_client() {
+            identity::send_claim(world, entity);
+        }
+    });
 }
 
 /// Executes an RPC of the library itself.
@@ -79,34 +81,39 @@ pub(crate) fn execute_internal(
         internal_rpc::PROTOCOL_VERSION => {
             let remote = ProtocolVersion::decode(&mut payload)?;
             // Another wire version may say more; this one can't read it, and needn't.
-            if remote.wire == limits::WIRE_VERSION {
-                payload.expect_end()?;
+            if remote.wire_version() == limits::WIRE_VERSION {
+                payload.expect_empty()?;
             }
             compare_versions(world, entity, &remote)
         }
         internal_rpc::PROTOCOL_DETAILS => {
             let details = ProtocolDetails::decode(&mut payload)?;
-            payload.expect_end()?;
+            payload.expect_empty()?;
             mismatch::receive(world, entity, details)
         }
         internal_rpc::RESUME if is_server => {
             let claim = ResumeClaim::decode(&mut payload)?;
-            payload.expect_end()?;
+            payload.expect_empty()?;
             identity::receive_claim(world, entity, claim)
         }
         internal_rpc::REQUEST_APPROVAL if !is_server => {
             let request = ApprovalRequest::decode(&mut payload)?;
-            payload.expect_end()?;
+            payload.expect_empty()?;
             approval::receive_request(world, entity, request)
+        }
+        internal_rpc::COMMAND_TYPES if !is_server => {
+            let types = CommandTypes::decode(&mut payload)?;
+            payload.expect_empty()?;
+            receive_command_types(world, entity, &types)
         }
         internal_rpc::IDENTITY if !is_server => {
             let identity = SessionIdentity::decode(&mut payload)?;
-            payload.expect_end()?;
+            payload.expect_empty()?;
             identity::receive_identity(world, entity, &identity)
         }
         internal_rpc::CONNECTION_APPROVED if !is_server => {
             let approved = ConnectionApproved::decode(&mut payload)?;
-            payload.expect_end()?;
+            payload.expect_empty()?;
             if approved.network_id == 0 {
                 return Err(DecodeError::BadValue { what: "network id" });
             }
@@ -122,16 +129,31 @@ pub(crate) fn execute_internal(
 }
 
 fn compare_versions(world: &mut World, entity: Entity, remote: &ProtocolVersion) -> Result<(), DecodeError> {
-    let equal = world.resource::<NetworkProtocolVersion>().version == *remote;
+    let is_compatible = world.resource::<NetworkProtocolVersion>().version.is_compatible_with(remote);
+    let differed_before = mismatch::is_found(world, entity);
     let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) else { return Ok(()) };
-    if connection.state != ConnectionStatus::Handshake || connection.protocol_version_received {
+    if connection.state != ConnectionStatus::Handshake || connection.protocol_version_received || differed_before {
         return Err(DecodeError::BadValue { what: "a second protocol version" });
     }
-    if equal {
+    if is_compatible {
         connection.protocol_version_received = true;
     } else {
         mismatch::begin(world, entity, remote);
     }
+    Ok(())
+}
+
+/// Client: which commands the server can read.
+fn receive_command_types(world: &mut World, entity: Entity, types: &CommandTypes) -> Result<(), DecodeError> {
+    let is_dynamic = world.resource::<NetworkProtocolVersion>().version.has_dynamic_collections();
+    let in_handshake = world.get::<NetworkStreamConnection>(entity).is_some_and(|connection| {
+        matches!(connection.state, ConnectionStatus::Handshake | ConnectionStatus::Approval)
+            && connection.protocol_version_received
+    });
+    if !is_dynamic || !in_handshake {
+        return Err(DecodeError::BadValue { what: "command types" });
+    }
+    command::learn_server_types(world, &types.hashes);
     Ok(())
 }
 
@@ -178,6 +200,18 @@ pub(super) fn advance(world: &mut World) {
 
 /// Server: gives the client its identity, its number and the tick rates.
 fn let_in(world: &mut World, entity: Entity, connection: &NetworkStreamConnection) {
+    // There was room when it came, but others were faster.
+    if !identity::replaces_a_connection(world, entity)
+        && let Some(text) = world.resource::<NetworkStreamDriver>().full()
+    {
+        close(world, entity, DisconnectReason::ServerFull, text);
+        return;
+    }
+    if world.resource::<NetworkProtocolVersion>().version.has_dynamic_collections() {
+        let mut payload = BitWriter::new();
+        CommandTypes { hashes: command::type_hashes(world) }.encode(&mut payload);
+        rpc::push_internal(world, entity, internal_rpc::COMMAND_TYPES, &payload);
+    }
     identity::settle(world, entity);
     let network_id = world.resource_mut::<NetworkIdAllocation>().allocate();
     let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
@@ -200,8 +234,14 @@ pub(super) fn release_network_id(world: &mut World, network_id: NetworkId) {
 }
 
 /// The version of this build with these collections.
-pub(crate) fn protocol_version(game_version: u32, rpc_collection: u64, component_collection: u64) -> ProtocolVersion {
-    ProtocolVersion { wire: limits::WIRE_VERSION, game: game_version, rpc_collection, component_collection }
+pub(crate) fn protocol_version(
+    game_version: u32,
+    rpc_collection: u64,
+    component_collection: u64,
+    is_dynamic: bool,
+) -> ProtocolVersion {
+    let dynamic = if is_dynamic { ProtocolVersion::DYNAMIC_COLLECTIONS } else { 0 };
+    ProtocolVersion { wire: limits::WIRE_VERSION | dynamic, game: game_version, rpc_collection, component_collection }
 }
 
 #[cfg(test)]

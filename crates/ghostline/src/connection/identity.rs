@@ -135,6 +135,17 @@ pub(super) fn receive_claim(world: &mut World, entity: Entity, claim: ResumeClai
     Ok(())
 }
 
+/// Server: whether the client that this claim proves has a connection still open, which it would replace.
+pub(super) fn holds_a_place(world: &World, claim: &ResumeClaim) -> bool {
+    let sessions = world.resource::<KnownSessions>();
+    sessions.proves(claim) && sessions.by_id.get(&claim.unique_id).is_some_and(|session| session.live.is_some())
+}
+
+/// Server: whether letting this client in closes another connection, its own.
+pub(super) fn replaces_a_connection(world: &World, entity: Entity) -> bool {
+    world.get::<PendingResume>(entity).is_some_and(|pending| holds_a_place(world, &pending.0))
+}
+
 /// Server: settles who the client is, closes the connection that it still had, and tells it.
 pub(super) fn settle(world: &mut World, entity: Entity) {
     let claim = world.entity_mut(entity).take::<PendingResume>().map(|pending| pending.0);

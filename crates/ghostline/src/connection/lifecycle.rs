@@ -2,23 +2,27 @@
 //! whole messages in the connections' buffers. Consumers read them later in the same pass. And its counterpart, the flush.
 
 use bevy_ecs::prelude::{Entity, World};
-use ghostline_transport::{ConnectionHandle, DisconnectCause, DriverEvent, DriverId};
+use ghostline_transport::{ConnectionHandle, DisconnectCause, DriverEvent, DriverId, Pipeline};
 use ghostline_wire::MessageKind;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::components::{
-    ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, MAX_INCOMING_MESSAGES, MAX_INCOMING_RPC_MESSAGES,
-    MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkStreamConnection, NetworkStreamRequestDisconnect,
+    ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
+    InvalidMessages, MAX_INCOMING_MESSAGES, MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkStreamConnection,
+    NetworkStreamRequestDisconnect,
 };
 use super::driver::{LiveConnection, NetworkStreamDriver, make_connection};
 use super::events::{self, ConnectionEvents, NetCodeConnectionEvent};
 use super::handshake;
 use super::identity;
+use super::log_limit::LogLimits;
 use super::mismatch;
 use super::reason::DisconnectReason;
 use super::requests;
 use super::state;
+use super::waiting_room;
+use crate::rpc::{IncomingRpcDataStreamBuffer, RpcDelivery};
 use crate::stats::NetworkStats;
 use crate::world::{FrameClock, kind_of};
 
@@ -35,6 +39,7 @@ pub fn receive(world: &mut World) {
         handle_event(world, driver, event);
     }
     handshake::advance(world);
+    waiting_room::expire(world);
     state::mirror_all(world);
     events::publish(world);
 }
@@ -125,26 +130,27 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
             let Some(entity) = entity_of(world, handle) else { return };
             begin_handshake(world, entity, handle);
         }
-        DriverEvent::Received { connection, bytes, .. } => {
+        DriverEvent::Received { connection, pipeline, bytes } => {
             let handle = ConnectionHandle { driver, connection };
             match entity_of(world, handle) {
-                Some(entity) => sort_message(world, entity, bytes),
-                None => world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes),
+                Some(entity) => sort_message(world, entity, pipeline, bytes),
+                None => {
+                    if let Some(bytes) = waiting_room::receive(world, handle, pipeline, bytes) {
+                        world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes);
+                    }
+                }
             }
         }
         DriverEvent::Disconnected { connection, cause } => {
             let handle = ConnectionHandle { driver, connection };
+            waiting_room::leave(world, handle);
             if let Some(entity) = entity_of(world, handle) {
                 // What the other side has said before it closed may tell why.
                 crate::rpc::diagnose(world, entity);
                 mismatch::finish(world, entity);
                 let text = match &cause {
                     DisconnectCause::ClosedByRemote(close) => close.text.clone(),
-                    // What to do about it.
-                    DisconnectCause::Untrusted
-                    | DisconnectCause::NotTrusted { .. }
-                    | DisconnectCause::NameNotResolved { .. } => cause.to_string(),
-                    _ => String::new(),
+                    cause => cause.to_string(),
                 };
                 remove(world, handle, entity, DisconnectReason::from_cause(&cause), &text);
             }
@@ -152,17 +158,38 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
     }
 }
 
-/// Server: a client has connected. It gets an entity, or is told that there is no room.
+/// Server: a client has connected.
 fn accept(world: &mut World, handle: ConnectionHandle) {
-    let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    if let Some(limit) = facade.max_clients.filter(|&limit| facade.connections.len() >= limit) {
-        let close = DisconnectReason::ServerFull.to_close(&format!("the server has its {limit} clients"));
-        facade.store.get().disconnect(handle, close);
-        return;
+    if world.resource::<NetworkStreamDriver>().full().is_some() {
+        waiting_room::enter(world, handle);
+    } else {
+        admit(world, handle);
     }
+}
+
+/// Server: a client gets its entity, and its handshake begins.
+pub(super) fn admit(world: &mut World, handle: ConnectionHandle) -> Entity {
+    make_room(world);
     let entity = world.spawn_empty().id();
     make_connection(world, entity, handle, ConnectionStatus::Handshake);
     begin_handshake(world, entity, handle);
+    entity
+}
+
+/// So many clients may be on their way in; of more, the one that has waited longest goes. An honest one is in after a few round trips, so a
+/// crowd that connects and stays silent takes nobody's place.
+pub const MAX_PENDING_CLIENTS: usize = 1024;
+
+/// Server: lets the oldest go of too many clients that are not connected yet.
+fn make_room(world: &mut World) {
+    let live = Arc::clone(&world.resource::<NetworkStreamDriver>().connections);
+    let mut pending = live.iter().filter(|live| live.network_id == NetworkId::NONE);
+    let oldest = pending.next().map(|live| live.entity);
+    if pending.count() + 1 >= MAX_PENDING_CLIENTS
+        && let Some(oldest) = oldest
+    {
+        close_now(world, oldest, DisconnectReason::ServerFull, "too many clients are on their way in");
+    }
 }
 
 fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) {
@@ -175,49 +202,61 @@ fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) 
     handshake::begin(world, entity);
 }
 
-/// Puts a message into the buffer of its kind, by its first byte and this side.
-fn sort_message(world: &mut World, entity: Entity, bytes: Vec<u8>) {
+/// Puts a message into the buffer of its kind, by its first byte, the way that it came, and this side.
+pub(super) fn sort_message(world: &mut World, entity: Entity, pipeline: Pipeline, bytes: Vec<u8>) {
     let is_server = kind_of(world).is_server();
     world.resource_mut::<NetworkStats>().received_bytes += bytes.len() as u64;
     let kind = bytes.first().copied().and_then(MessageKind::from_byte);
+    let is_reliable = pipeline == Pipeline::ReliableOrdered;
     let Ok(mut entity_mut) = world.get_entity_mut(entity) else { return };
     let connected = entity_mut.get::<NetworkStreamConnection>().is_some_and(|c| c.state == ConnectionStatus::Connected);
-    let queue = match kind {
-        Some(MessageKind::Rpc) => {
-            entity_mut.get_mut::<IncomingRpcDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
+    let refused = match kind {
+        Some(MessageKind::Rpc) if is_reliable => {
+            entity_mut.get_mut::<IncomingRpcDataStreamBuffer>().map(|mut b| b.push(RpcDelivery::Reliable, bytes).err())
         }
-        Some(MessageKind::Command) if is_server && connected => {
-            entity_mut.get_mut::<IncomingCommandDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
+        Some(MessageKind::UnreliableRpc) if !is_reliable => entity_mut
+            .get_mut::<IncomingRpcDataStreamBuffer>()
+            .map(|mut b| b.push(RpcDelivery::Unreliable, bytes).err()),
+        Some(MessageKind::Command) if is_server && connected && !is_reliable => {
+            entity_mut.get_mut::<IncomingCommandDataStreamBuffer>().map(|mut b| push_bounded(&mut b.0, bytes))
         }
-        Some(MessageKind::Snapshot) if !is_server => {
-            entity_mut.get_mut::<IncomingSnapshotDataStreamBuffer>().map(|b| b.map_unchanged(|b| &mut b.0))
+        Some(MessageKind::Snapshot) if !is_server && !is_reliable => {
+            entity_mut.get_mut::<IncomingSnapshotDataStreamBuffer>().map(|mut b| push_bounded(&mut b.0, bytes))
         }
-        _ => None,
+        _ => {
+            count_invalid(
+                world,
+                entity,
+                "a message of an unknown kind, in the wrong direction, by the wrong way, or before its time",
+            );
+            return;
+        }
     };
-    let limit = if kind == Some(MessageKind::Rpc) { MAX_INCOMING_RPC_MESSAGES } else { MAX_INCOMING_MESSAGES };
-    match queue {
-        Some(mut queue) if queue.len() < limit => queue.push_back(bytes),
-        Some(mut queue) if kind != Some(MessageKind::Rpc) => {
-            // Of commands and snapshots the latest are worth most.
-            queue.pop_front();
-            queue.push_back(bytes);
-            drop_message(world, entity, kind);
-        }
-        Some(_) => drop_message(world, entity, kind),
-        None => {
-            count_invalid(world, entity, "a message of an unknown kind, in the wrong direction, or before its time");
-        }
+    if let Some(Some(refused)) = refused {
+        drop_message(world, entity, kind, refused);
     }
 }
 
-/// There is no room for a message. What is unreliable may be lost; RPCs may not, so their sender has to go.
-fn drop_message(world: &mut World, entity: Entity, kind: Option<MessageKind>) {
+/// Gives the oldest message back if there is no room: of commands and snapshots the latest are worth most.
+fn push_bounded(queue: &mut VecDeque<Vec<u8>>, message: Vec<u8>) -> Option<Vec<u8>> {
+    let oldest = if queue.len() >= MAX_INCOMING_MESSAGES { queue.pop_front() } else { None };
+    queue.push_back(message);
+    oldest
+}
+
+/// There is no room for a message. What is unreliable may be lost; reliable RPCs may not, so their sender has to go.
+fn drop_message(world: &mut World, entity: Entity, kind: Option<MessageKind>, message: Vec<u8>) {
     world.resource_mut::<NetworkStats>().dropped_messages += 1;
+    if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
+        world.resource_mut::<NetworkStreamDriver>().recycle(handle, message);
+    }
     if kind == Some(MessageKind::Rpc) && world.get::<NetworkStreamRequestDisconnect>(entity).is_none() {
-        tracing::warn!(
-            "a connection has sent more than {MAX_INCOMING_RPC_MESSAGES} messages with RPCs between two ticks; closing it"
-        );
-        close(world, entity, DisconnectReason::ProtocolError);
+        let text = "more RPCs than are read";
+        let now = world.resource::<FrameClock>().now;
+        if let Some(unlogged) = world.resource_mut::<LogLimits>().refusals.take_turn(now) {
+            tracing::warn!("a connection has sent {text}; closing it{unlogged}");
+        }
+        close(world, entity, DisconnectReason::ProtocolError, text);
     }
 }
 
@@ -231,24 +270,29 @@ pub(crate) fn count_invalid(world: &mut World, entity: Entity, what: &str) {
     }
     let id = world.get::<NetworkId>(entity).copied().unwrap_or_default();
     let Some(mut invalid) = world.get_mut::<InvalidMessages>(entity) else { return };
-    let too_many = invalid.count(now);
-    if too_many {
-        tracing::warn!(
-            "connection {id}: {} messages could not be read, the last was {what}; closing it",
-            invalid.total
-        );
-        close(world, entity, DisconnectReason::ProtocolError);
-    } else if invalid.may_log(now) {
-        tracing::warn!("connection {id}: dropped {what} ({} so far)", invalid.total);
+    let is_too_much = invalid.count(now);
+    let total = invalid.total;
+    let may_log = invalid.may_log(now);
+    let mut limits = world.resource_mut::<LogLimits>();
+    if is_too_much {
+        if let Some(unlogged) = limits.refusals.take_turn(now) {
+            tracing::warn!(
+                "connection {id}: {total} messages could not be read, the last was {what}; closing it{unlogged}"
+            );
+        }
+        let text = format!("too many messages could not be read, the last was {what}");
+        close(world, entity, DisconnectReason::ProtocolError, text);
+    } else if may_log && let Some(unlogged) = limits.unreadable.take_turn(now) {
+        tracing::warn!("connection {id}: dropped {what} ({total} so far){unlogged}");
     }
 }
 
-/// Asks for the connection to be closed at the next receive step; the first reason given stays.
-pub(crate) fn close(world: &mut World, entity: Entity, reason: DisconnectReason) {
+/// Asks for the connection to be closed at the next receive step, with a line for the people on the other side; the first reason given stays.
+pub(crate) fn close(world: &mut World, entity: Entity, reason: DisconnectReason, text: impl Into<String>) {
     if let Ok(mut connection) = world.get_entity_mut(entity)
         && !connection.contains::<NetworkStreamRequestDisconnect>()
     {
-        connection.insert(NetworkStreamRequestDisconnect { reason });
+        connection.insert((NetworkStreamRequestDisconnect { reason }, DisconnectText(text.into())));
     }
 }
 
@@ -312,6 +356,7 @@ fn remove(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: D
     handshake::release_network_id(world, network_id);
     identity::forget(world, entity);
     crate::rpc::forget_connection(world, entity);
+    crate::command::forget_server_types(world);
     crate::snapshot::forget_connection(world, entity);
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
     Arc::make_mut(&mut facade.connections).retain(|live| live.handle != handle);

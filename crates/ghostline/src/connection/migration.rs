@@ -8,18 +8,21 @@ use std::sync::Arc;
 
 use super::approval::ConnectionApproved;
 use super::components::{
-    CommandTarget, DisconnectText, IncomingCommandDataStreamBuffer, IncomingRpcDataStreamBuffer,
-    IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection, NetworkId, NetworkSnapshotAck,
-    NetworkStreamConnection, NetworkStreamInGame, NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
-    OutgoingRpcDataStreamBuffer,
+    CommandTarget, DisconnectText, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer, InvalidMessages,
+    LocalConnection, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame,
+    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
 };
 use super::driver::NetworkStreamDriver;
 use super::handshake::NetworkIdAllocation;
 use super::identity::{
     ConnectionSecrets, ConnectionUniqueId, KnownSessions, NetworkStreamIsReconnected, PendingResume, ResumeToken,
 };
+use super::log_limit::LogLimits;
 use super::mismatch::ProtocolMismatch;
 use super::state::{ConnectionState, LinkedEntityGroup};
+use super::waiting_room::WaitingRoom;
+use crate::command::CommandArrivalStatistics;
+use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::snapshot;
 use crate::world::{MoveComponent, move_component};
 
@@ -37,6 +40,7 @@ pub(crate) const MIGRATED: &[MoveComponent] = &[
     move_component::<ConnectionState>,
     move_component::<NetworkSnapshotAck>,
     move_component::<InvalidMessages>,
+    move_component::<CommandArrivalStatistics>,
     move_component::<PendingResume>,
     move_component::<ProtocolMismatch>,
     move_component::<IncomingRpcDataStreamBuffer>,
@@ -58,6 +62,8 @@ pub(crate) fn move_resources(from: &mut World, to: &mut World, moved: &EntityHas
     facade.follow(moved);
     to.insert_resource(facade);
     move_resource::<NetworkIdAllocation>(from, to);
+    move_resource::<WaitingRoom>(from, to);
+    move_resource::<LogLimits>(from, to);
     move_resource::<ConnectionSecrets>(from, to);
     move_resource::<KnownSessions>(from, to);
     if let Some(mut sessions) = to.get_resource_mut::<KnownSessions>() {

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::components::NetworkStreamRequestDisconnect;
-use super::driver::NetworkStreamDriver;
 use super::handshake::NetworkProtocolVersion;
 use super::lifecycle::close;
+use super::log_limit::{LogLimits, Unlogged};
 use super::reason::DisconnectReason;
 use crate::rpc;
 use crate::world::FrameClock;
@@ -26,6 +26,8 @@ pub const MAX_PROTOCOL_LINES: usize = 2048;
 pub(super) struct ProtocolMismatch {
     remote: ProtocolVersion,
     since: Duration,
+    /// Whether this one is reported, and how many were not since the last: of a crowd, nothing is gathered but for the report.
+    report: Option<Unlogged>,
     lines: Vec<String>,
     complete: bool,
 }
@@ -35,14 +37,18 @@ pub(super) fn begin(world: &mut World, entity: Entity, remote: &ProtocolVersion)
     let local = world.resource::<NetworkProtocolVersion>().clone();
     let same_collections = (local.version.rpc_collection, local.version.component_collection)
         == (remote.rpc_collection, remote.component_collection);
-    let complete = local.version.wire != remote.wire || same_collections;
-    if !complete {
+    // Where collections may differ, or the two sides don't agree on that, they are not what ends this.
+    let are_fixed = !local.version.has_dynamic_collections() && !remote.has_dynamic_collections();
+    let nothing_to_tell = local.version.wire_version() != remote.wire_version() || same_collections || !are_fixed;
+    if !nothing_to_tell {
         send_details(world, entity, &local.description);
     }
     let since = world.resource::<FrameClock>().now;
-    let mismatch = ProtocolMismatch { remote: *remote, since, lines: Vec::new(), complete };
+    let report = world.resource_mut::<LogLimits>().mismatches.take_turn(since);
+    let mismatch = ProtocolMismatch { remote: *remote, since, report, lines: Vec::new(), complete: nothing_to_tell };
+    let is_done = nothing_to_tell || mismatch.report.is_none();
     world.entity_mut(entity).insert(mismatch);
-    if complete {
+    if is_done {
         finish(world, entity);
     }
 }
@@ -62,13 +68,22 @@ fn send_details(world: &mut World, entity: Entity, lines: &[String]) {
     }
 }
 
+/// Whether the versions of this connection differ.
+pub(super) fn is_found(world: &World, entity: Entity) -> bool {
+    world.get::<ProtocolMismatch>(entity).is_some()
+}
+
 /// Whether the versions of this connection differ, or it is about to be closed: nothing of the game's is read on it any more.
 pub(crate) fn is_ending(world: &World, entity: Entity) -> bool {
-    world.get::<ProtocolMismatch>(entity).is_some() || world.get::<NetworkStreamRequestDisconnect>(entity).is_some()
+    is_found(world, entity) || world.get::<NetworkStreamRequestDisconnect>(entity).is_some()
 }
 
 /// A part of the other side's list. It may come before this side has seen the other's version only if the peer is broken.
 pub(super) fn receive(world: &mut World, entity: Entity, details: ProtocolDetails) -> Result<(), DecodeError> {
+    if world.get::<NetworkStreamRequestDisconnect>(entity).is_some() {
+        // Enough is known; it is being closed.
+        return Ok(());
+    }
     let Some(mut mismatch) = world.get_mut::<ProtocolMismatch>(entity) else {
         return Err(DecodeError::BadValue { what: "protocol details without a mismatch" });
     };
@@ -98,45 +113,43 @@ pub(super) fn finish(world: &mut World, entity: Entity) {
     else {
         return;
     };
-    close(world, entity, DisconnectReason::BadProtocolVersion);
-    let now = world.resource::<FrameClock>().now;
-    let mut facade = world.resource_mut::<NetworkStreamDriver>();
-    let Some(unlogged) = facade.mismatch_log.take_turn(now) else { return };
+    let local = world.resource::<NetworkProtocolVersion>().version;
+    close(world, entity, DisconnectReason::BadProtocolVersion, summary(&local, &mismatch.remote));
+    let Some(unlogged) = mismatch.report else { return };
     let local = world.resource::<NetworkProtocolVersion>();
     let lines = mismatch.complete.then_some(mismatch.lines.as_slice());
     let report = describe(local, &mismatch.remote, lines);
-    let unlogged =
-        if unlogged == 0 { String::new() } else { format!(" ({unlogged} more were refused since the last report)") };
-    tracing::error!("the two sides do not speak the same protocol{unlogged}: {report}");
+    tracing::error!("the two sides do not speak the same protocol: {report}{unlogged}");
 }
 
-/// At most one report per second: a crowd with an old version must not fill the log.
-#[derive(Debug, Default)]
-pub(super) struct MismatchLog {
-    last: Option<Duration>,
-    unlogged: u32,
-}
-
-impl MismatchLog {
-    /// Whether a report may be logged now, and how many were not since the last.
-    fn take_turn(&mut self, now: Duration) -> Option<u32> {
-        if self.last.is_some_and(|last| now.saturating_sub(last) < Duration::from_secs(1)) {
-            self.unlogged = self.unlogged.saturating_add(1);
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unlogged))
-    }
+/// What differs in one line, for the people on the other side.
+fn summary(local: &ProtocolVersion, remote: &ProtocolVersion) -> String {
+    let differs = [
+        ("wire version", local.wire_version() != remote.wire_version()),
+        ("setting of `dynamic_assembly_list`", local.has_dynamic_collections() != remote.has_dynamic_collections()),
+        ("game version", local.game != remote.game),
+        ("RPCs", local.rpc_collection != remote.rpc_collection),
+        ("components and commands", local.component_collection != remote.component_collection),
+    ];
+    let names: Vec<&str> = differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+    format!("the two sides differ in: {}", names.join(", "))
 }
 
 /// The whole report. `remote_lines` is `None` if the other side's list is not known.
 fn describe(local: &NetworkProtocolVersion, remote: &ProtocolVersion, remote_lines: Option<&[String]>) -> String {
     let mut text = format!("local {:?}, remote {remote:?}.", local.version);
-    if local.version.wire != remote.wire {
+    let (wire, remote_wire) = (local.version.wire_version(), remote.wire_version());
+    if wire != remote_wire {
         let _ = write!(
             text,
-            "\nthe wire version differs: local {}, remote {}; use the same release of ghostline",
-            local.version.wire, remote.wire
+            "\nthe wire version differs: local {wire}, remote {remote_wire}; use the same release of ghostline"
+        );
+    }
+    let (dynamic, remote_dynamic) = (local.version.has_dynamic_collections(), remote.has_dynamic_collections());
+    if dynamic != remote_dynamic {
+        let _ = write!(
+            text,
+            "\nthe setting `dynamic_assembly_list` differs: local {dynamic}, remote {remote_dynamic}; set it alike on both sides"
         );
     }
     if local.version.game != remote.game {
@@ -220,12 +233,5 @@ mod tests {
     fn what_a_peer_wrote_cannot_break_a_line_of_the_log() {
         let found = differences(&[], &lines(["rpc 1 A()\nERROR all is lost\u{1b}[31m"]));
         assert!(found.iter().all(|line| !line.contains(['\n', '\u{1b}'])), "{found:?}");
-    }
-
-    #[test]
-    fn at_most_one_report_is_logged_per_second() {
-        let mut log = MismatchLog::default();
-        let turns: Vec<_> = (0..3000).filter_map(|ms| log.take_turn(Duration::from_millis(ms))).collect();
-        assert_eq!(turns, [0, 999, 999]);
     }
 }

@@ -8,21 +8,24 @@ mod handshake;
 mod identity;
 mod in_game;
 mod lifecycle;
+mod log_limit;
 mod migration;
 mod mismatch;
+mod overview;
 mod reason;
 mod requests;
 mod state;
 mod tick_rate;
+mod waiting_room;
 
 pub use approval::ConnectionApproved;
 
 pub use components::{
     CommandTarget, ConnectionStatus, DisconnectText, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer,
-    IncomingRpcDataStreamBuffer, IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection,
-    MAX_INCOMING_MESSAGES, MAX_INCOMING_RPC_MESSAGES, MAX_INVALID_MESSAGES, MAX_RPC_PAYLOAD_BYTES,
-    MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame,
-    NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer, OutgoingRpcDataStreamBuffer,
+    IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection, MAX_INCOMING_MESSAGES,
+    MAX_INCOMING_RPC_MESSAGES, MAX_INVALID_MESSAGES, MAX_RPC_PAYLOAD_BYTES, MAX_WAITING_DRIVER_EVENTS, NetworkId,
+    NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame, NetworkStreamRequestDisconnect,
+    OutgoingCommandDataStreamBuffer,
 };
 pub use driver::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
 pub(crate) use events::rotate_changes;
@@ -34,15 +37,20 @@ pub use identity::{
     ConnectionSecrets, ConnectionUniqueId, MAX_KNOWN_SESSIONS, NetworkStreamIsReconnected, ResumeToken,
 };
 pub use in_game::InGameAppExt;
+pub use lifecycle::{MAX_PENDING_CLIENTS, flush, pump_idle, receive};
 pub(crate) use lifecycle::{close, count_invalid, live_connections};
-pub use lifecycle::{flush, pump_idle, receive};
+pub(crate) use log_limit::{LogLimits, Unlogged};
 pub(crate) use migration::{MIGRATED, move_resources};
 pub(crate) use mismatch::is_ending;
 pub use mismatch::{MAX_PROTOCOL_LINES, MISMATCH_GRACE};
+pub use overview::{ConnectionOverview, DriverOverview, WorldOverview};
 pub use reason::DisconnectReason;
 pub(crate) use requests::ConnectionRequests;
 pub use requests::{
     ListenRequestState, NetworkStreamRequestConnect, NetworkStreamRequestListen, NetworkStreamRequestListenResult,
 };
 pub use state::{ConnectionState, LinkedEntityGroup};
+pub(crate) use waiting_room::WaitingRoom;
+// Parts of a connection entity, kept where they are filled and emptied.
+pub use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 pub use tick_rate::tell_tick_rate;

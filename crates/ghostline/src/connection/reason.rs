@@ -115,5 +115,7 @@ mod tests {
         assert_eq!(remote(99), DisconnectReason::ClosedByRemote);
         assert_eq!(remote(4), DisconnectReason::BadProtocolVersion);
         assert_eq!(remote(101), DisconnectReason::ApprovalFailure);
+        let untrusted = DisconnectReason::from_cause(&DisconnectCause::Untrusted);
+        assert_eq!(untrusted, DisconnectReason::AuthenticationFailure);
     }
 }

@@ -72,6 +72,10 @@ pub(crate) struct GhostChanges {
     pub vanished: Vec<GhostInstance>,
 }
 
+/// Client: ghosts whose entities went since the library looked last, by its own doing or by the game's.
+#[derive(Resource, Default, Debug)]
+pub(crate) struct LostGhosts(pub Vec<(GhostInstance, Entity)>);
+
 fn note_new_ghost(mut world: DeferredWorld<'_>, context: HookContext) {
     if let Some(mut changes) = world.get_resource_mut::<GhostChanges>() {
         changes.appeared.push(context.entity);
@@ -85,6 +89,9 @@ fn note_lost_ghost(mut world: DeferredWorld<'_>, context: HookContext) {
     }
     if let Some(mut changes) = world.get_resource_mut::<GhostChanges>() {
         changes.vanished.push(instance);
+    }
+    if let Some(mut lost) = world.get_resource_mut::<LostGhosts>() {
+        lost.0.push((instance, context.entity));
     }
 }
 

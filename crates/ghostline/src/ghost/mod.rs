@@ -13,7 +13,7 @@ mod vtable;
 pub(crate) use columns::ColumnCollector;
 pub use component::GhostComponent;
 pub use field::GhostField;
-pub(crate) use identity::{GhostChanges, Slot};
+pub(crate) use identity::{GhostChanges, LostGhosts, Slot};
 pub use identity::{GhostInstance, SpawnedGhostEntityMap};
 pub use owner::{AutoCommandTarget, GhostOwner, GhostOwnerIsLocal};
 pub use prefab::{GhostMode, GhostPrefab};

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::identity::GhostInstance;
 use super::owner::{AutoCommandTarget, GhostOwner};
 use super::prefab::{GhostMode, GhostPrefab};
-use super::vtable::ComponentVtable;
+use super::vtable::{ComponentVtable, ReceiveReplicated};
 use crate::world::{WorldKind, kind_of};
 
 /// One registered ghost type.
@@ -22,6 +22,8 @@ pub(crate) struct GhostType {
     pub layout: RowLayout,
     /// The components with their lanes in a row. An owner, if there is one, comes first.
     pub components: Vec<(ComponentVtable, Range<usize>)>,
+    /// What takes in the replicated inputs, with their lanes.
+    pub replicated_inputs: Vec<(ReceiveReplicated, Range<usize>)>,
     pub insert_marker: fn(&mut EntityWorldMut<'_>),
 }
 
@@ -104,7 +106,9 @@ impl GhostRegistry {
         }
         // Whose a ghost is, the server alone decides.
         let owner = prefab.has_owner.then(ComponentVtable::unpredicted::<GhostOwner>);
-        let vtables: Vec<ComponentVtable> = owner.into_iter().chain(prefab.components.iter().cloned()).collect();
+        let replicated = prefab.inputs.iter().filter_map(|input| input.replicated.clone());
+        let vtables: Vec<ComponentVtable> =
+            owner.into_iter().chain(prefab.components.iter().cloned()).chain(replicated).collect();
         let schemas: Vec<ComponentSchema> = vtables.iter().map(|vtable| (vtable.schema)()).collect();
         for (index, schema) in schemas.iter().enumerate() {
             if schemas[..index].iter().any(|other| other.name == schema.name) {
@@ -116,7 +120,7 @@ impl GhostRegistry {
             return Err(GhostError::TooManyLanes { name, lanes: layout.lanes(), limit: limits::MAX_ROW_LANES });
         }
         let mut first = 0;
-        let components = vtables
+        let components: Vec<(ComponentVtable, Range<usize>)> = vtables
             .into_iter()
             .map(|vtable| {
                 let range = first..first + vtable.lanes;
@@ -130,9 +134,15 @@ impl GhostRegistry {
                 prefab.inputs.iter().map(|input| (input.name)()).collect::<Vec<_>>().join("`, `")
             );
         }
+        let receivers = prefab.inputs.iter().filter(|input| input.replicated.is_some());
+        let replicated_lanes = components.iter().skip(components.len() - receivers.clone().count());
+        let replicated_inputs = receivers
+            .zip(replicated_lanes)
+            .map(|(input, (_, lanes))| (input.receive_replicated, lanes.clone()))
+            .collect();
         let schema = GhostSchema { name, options: prefab.options_text(), components: schemas };
         let index = self.types.len() as u16;
-        self.types.push(GhostType { prefab, schema, layout, components, insert_marker });
+        self.types.push(GhostType { prefab, schema, layout, components, replicated_inputs, insert_marker });
         self.by_marker.insert(marker, index);
         Ok(())
     }

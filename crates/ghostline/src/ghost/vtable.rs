@@ -3,7 +3,7 @@
 
 use bevy_ecs::prelude::{Component, World};
 use bevy_ecs::world::EntityWorldMut;
-use ghostline_wire::ComponentSchema;
+use ghostline_wire::{ComponentSchema, NetworkTick};
 
 use super::columns::{Column, ColumnCollector};
 use super::component::GhostComponent;
@@ -75,7 +75,14 @@ pub(crate) struct InputVtable {
     /// Inserts the input component and its hidden command buffer.
     pub insert: fn(&mut EntityWorldMut<'_>),
     pub name: fn() -> String,
+    /// The hidden component with what others need of it, if any field is replicated.
+    pub replicated: Option<ComponentVtable>,
+    /// Client: takes in what that component was after a tick. True if prediction did not expect it.
+    pub receive_replicated: ReceiveReplicated,
 }
+
+/// See [`InputVtable::receive_replicated`].
+pub(crate) type ReceiveReplicated = fn(&mut EntityWorldMut<'_>, NetworkTick, &[u32]) -> bool;
 
 impl InputVtable {
     pub(crate) fn of<I: InputComponentData + Component>() -> Self {
@@ -90,6 +97,8 @@ impl InputVtable {
                 }
             },
             name: || I::schema().name,
+            replicated: (I::GHOST_LANES > 0).then(ComponentVtable::unpredicted::<command::ReplicatedInput<I>>),
+            receive_replicated: command::receive_replicated::<I>,
         }
     }
 }

@@ -15,7 +15,9 @@ pub(crate) fn freeze(world: &mut World, root: Entity) {
         && !entity.contains::<Frozen>()
     {
         entity.insert(Frozen);
-        for_children(world, root, freeze);
+        if entity.contains::<Children>() {
+            for_children(world, root, freeze);
+        }
     }
 }
 
@@ -25,7 +27,9 @@ pub(crate) fn thaw(world: &mut World, root: Entity) {
         && entity.contains::<Frozen>()
     {
         entity.remove::<Frozen>();
-        for_children(world, root, thaw);
+        if entity.contains::<Children>() {
+            for_children(world, root, thaw);
+        }
     }
 }
 

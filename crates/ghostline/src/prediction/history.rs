@@ -8,6 +8,7 @@ use ghostline_wire::{NetworkTick, QuantiseStats};
 use std::any::TypeId;
 
 use super::components::Frozen;
+use super::tracks::note_leaving;
 use crate::ghost::GhostComponent;
 
 /// So many full ticks are kept, and at most so many are simulated again in a frame.
@@ -20,6 +21,7 @@ pub(super) fn place(tick: NetworkTick) -> usize {
 
 /// Where the histories keep a predicted ghost. On predicted ghosts of clients.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug)]
+#[component(on_remove = note_leaving)]
 pub(crate) struct PredictionSlot(pub u32);
 
 /// The history of one component type, whatever it is.
@@ -41,17 +43,38 @@ pub(crate) trait StateColumn: Send + Sync {
     fn admit(&mut self, slot: usize, is_predicted: bool);
 }
 
-/// A value with the tick that it is of; without a tick, the component was not there.
-struct Stamped<C> {
-    tick: Option<NetworkTick>,
-    value: Option<C>,
+/// The values of a tick, by slot. Of which ghosts they still hold is known by `tracks`: nobody asks for a tick that a ghost wasn't recorded at.
+struct Values<C> {
+    /// Where there was no component, anything.
+    values: Vec<C>,
+    is_there: Vec<bool>,
 }
 
-impl<C> Stamped<C> {
-    const NOTHING: Self = Self { tick: None, value: None };
+impl<C: Clone> Values<C> {
+    const NONE: Self = Self { values: Vec::new(), is_there: Vec::new() };
 
-    fn at(&self, tick: NetworkTick) -> Option<&C> {
-        if self.tick == Some(tick) { self.value.as_ref() } else { None }
+    fn get(&self, slot: usize) -> Option<&C> {
+        self.values.get(slot).filter(|_| self.is_there.get(slot) == Some(&true))
+    }
+
+    /// Keeps a value, in the memory of the one that it replaces. (That one is not looked at: most of the time goes into waiting for memory.)
+    #[inline]
+    fn keep(&mut self, slot: usize, component: &C) {
+        if self.values.len() <= slot {
+            self.values.resize(slot + 1, component.clone());
+            self.is_there.resize(slot + 1, false);
+        }
+        if let (Some(value), Some(is_there)) = (self.values.get_mut(slot), self.is_there.get_mut(slot)) {
+            value.clone_from(component);
+            *is_there = true;
+        }
+    }
+
+    /// The component was not there.
+    fn keep_none(&mut self, slot: usize) {
+        if let Some(is_there) = self.is_there.get_mut(slot) {
+            *is_there = false;
+        }
     }
 }
 
@@ -62,11 +85,11 @@ struct LaneOps<C> {
 }
 
 struct Column<C: Component<Mutability = Mutable>> {
-    simulating: QueryState<(&'static PredictionSlot, Option<&'static C>), Without<Frozen>>,
+    simulating: QueryState<(&'static PredictionSlot, &'static C), Without<Frozen>>,
+    simulating_without: QueryState<&'static PredictionSlot, (Without<C>, Without<Frozen>)>,
     predicted: QueryState<(Entity, &'static PredictionSlot, Option<&'static mut C>), With<PredictionSlot>>,
-    /// By place of the tick, then by slot. Grows to the highest slot that ever had the component, and keeps its memory and that of the
-    /// values in it.
-    ring: Vec<Vec<Stamped<C>>>,
+    /// By place of the tick. Grows to the highest slot that ever had the component, and keeps its memory and that of the values in it.
+    ring: Vec<Values<C>>,
     /// By slot: this is left to the server.
     unpredicted: Vec<bool>,
     lanes: Option<LaneOps<C>>,
@@ -91,34 +114,15 @@ pub(super) fn state_column<C: Component<Mutability = Mutable> + Clone + PartialE
 impl<C: Component<Mutability = Mutable> + Clone + PartialEq> Column<C> {
     fn new(world: &mut World, lanes: Option<LaneOps<C>>) -> Self {
         let mut ring = Vec::with_capacity(PREDICTION_HISTORY_TICKS);
-        ring.resize_with(PREDICTION_HISTORY_TICKS, Vec::new);
-        let (simulating, predicted) = (world.query_filtered(), world.query_filtered());
+        ring.resize_with(PREDICTION_HISTORY_TICKS, || Values::NONE);
+        let (simulating, simulating_without) = (world.query_filtered(), world.query_filtered());
+        let predicted = world.query_filtered();
         let (unpredicted, to_insert, to_remove) = (Vec::new(), Vec::new(), Vec::new());
-        Self { simulating, predicted, ring, unpredicted, lanes, to_insert, to_remove }
+        Self { simulating, simulating_without, predicted, ring, unpredicted, lanes, to_insert, to_remove }
     }
 
     fn known(&self, slot: usize, tick: NetworkTick) -> Option<&C> {
-        self.ring.get(place(tick))?.get(slot)?.at(tick)
-    }
-}
-
-/// Keeps a value in its place, in the memory of the value that it replaces.
-fn keep<C: Clone>(values: &mut Vec<Stamped<C>>, slot: usize, tick: NetworkTick, component: Option<&C>) {
-    let Some(component) = component else {
-        if let Some(stamped) = values.get_mut(slot) {
-            stamped.tick = None;
-        }
-        return;
-    };
-    if values.len() <= slot {
-        values.resize_with(slot + 1, || Stamped::NOTHING);
-    }
-    if let Some(stamped) = values.get_mut(slot) {
-        stamped.tick = Some(tick);
-        match &mut stamped.value {
-            Some(value) => value.clone_from(component),
-            empty => *empty = Some(component.clone()),
-        }
+        self.ring.get(place(tick))?.get(slot)
     }
 }
 
@@ -126,13 +130,18 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
     fn record(&mut self, world: &World, tick: NetworkTick) {
         let Some(values) = self.ring.get_mut(place(tick)) else { return };
         for (slot, component) in self.simulating.iter(world) {
-            keep(values, slot.0 as usize, tick, component);
+            values.keep(slot.0 as usize, component);
+        }
+        for slot in self.simulating_without.iter(world) {
+            values.keep_none(slot.0 as usize);
         }
     }
 
     fn record_one(&mut self, world: &World, entity: Entity, slot: usize, tick: NetworkTick) {
-        if let Some(values) = self.ring.get_mut(place(tick)) {
-            keep(values, slot, tick, world.get::<C>(entity));
+        let Some(values) = self.ring.get_mut(place(tick)) else { return };
+        match world.get::<C>(entity) {
+            Some(component) => values.keep(slot, component),
+            None => values.keep_none(slot),
         }
     }
 
@@ -143,7 +152,7 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
             if self.unpredicted.get(slot) == Some(&true) {
                 continue;
             }
-            let known = self.ring.get(place(tick)).and_then(|values| values.get(slot)?.at(tick));
+            let known = self.ring.get(place(tick)).and_then(|values| values.get(slot));
             match (known, component) {
                 // Only real changes are to be seen by change detection.
                 (Some(known), Some(mut component)) => {
@@ -189,8 +198,8 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
     }
 
     fn admit(&mut self, slot: usize, is_predicted: bool) {
-        for stamped in self.ring.iter_mut().filter_map(|values| values.get_mut(slot)) {
-            stamped.tick = None;
+        for values in &mut self.ring {
+            values.keep_none(slot);
         }
         if self.unpredicted.len() <= slot {
             self.unpredicted.resize(slot + 1, false);

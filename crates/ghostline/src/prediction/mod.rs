@@ -17,7 +17,7 @@ mod step;
 mod switching;
 mod tracks;
 
-use bevy_ecs::prelude::{Entity, Resource, World};
+use bevy_ecs::prelude::{Entity, QueryState, Resource, World};
 use ghostline_wire::NetworkTick;
 use std::any::TypeId;
 use std::ops::Range;
@@ -26,8 +26,8 @@ use crate::ghost::GhostRegistry;
 use crate::stats::{FieldPredictionError, PredictionStats, RollbackCause};
 use crate::world::{WorldKind, kind_of};
 use compare::RowRules;
-use history::PredictedStates;
-use tracks::Tracks;
+use history::{PredictedStates, PredictionSlot};
+use tracks::{TrackChanges, Tracks};
 
 pub use components::{Frozen, PredictedGhost, Simulate, first_time_predicted};
 pub use history::PREDICTION_HISTORY_TICKS;
@@ -74,6 +74,10 @@ pub(crate) struct Prediction {
     frozen: Vec<(NetworkTick, Entity)>,
     /// By slot: the tick whose exact state a ghost is to be given.
     wanted: Vec<Option<NetworkTick>>,
+    /// The ticks at which this frame's full steps ended.
+    step_ends: Vec<NetworkTick>,
+    /// What games are shown of a ghost's prediction.
+    shown: Option<QueryState<(&'static PredictionSlot, &'static mut PredictedGhost)>>,
     newspaper: news::Newspaper,
     starts: Vec<scope::GroupStart>,
     scratch: rollback::Scratch,
@@ -84,15 +88,18 @@ pub(crate) fn prepare(world: &mut World) {
     let mut column_types: Vec<(TypeId, fn(&mut World) -> Box<dyn StateColumn>)> = Vec::new();
     let mut stats = PredictionStats::default();
     let mut types = Vec::new();
-    for ty in &world.get_resource_or_init::<GhostRegistry>().types {
+    let registry = world.get_resource_or_init::<GhostRegistry>();
+    for (vtable, _) in registry.types.iter().flat_map(|ty| &ty.components).filter(|(vtable, _)| vtable.is_predicted) {
+        if !column_types.iter().any(|(id, _)| *id == vtable.type_id) {
+            column_types.push((vtable.type_id, vtable.new_history));
+        }
+    }
+    for ty in &registry.types {
         let (first_cause, first_error) = (stats.causes.len(), stats.errors.len());
         let (mut columns, mut unpredicted) = (Vec::with_capacity(ty.components.len()), Vec::new());
         for (vtable, lanes) in &ty.components {
-            let known = column_types.iter().position(|(id, _)| *id == vtable.type_id);
-            let column = known.unwrap_or_else(|| {
-                column_types.push((vtable.type_id, vtable.new_history));
-                column_types.len() - 1
-            });
+            // What is predicted on no ghost has no column.
+            let Some(column) = column_types.iter().position(|(id, _)| *id == vtable.type_id) else { continue };
             if vtable.is_predicted {
                 columns.push((column, lanes.clone()));
             } else {
@@ -119,5 +126,6 @@ pub(crate) fn prepare(world: &mut World) {
     world.insert_resource(Prediction { columns, types, ..Prediction::default() });
     world.insert_resource(stats);
     world.init_resource::<PredictionSettings>();
+    world.init_resource::<TrackChanges>();
     world.add_observer(freeze::follow_parent);
 }

@@ -1,13 +1,11 @@
 //! Before the loop: which predicted ghosts are new, and what the server has said of the others since they were looked at last. Rows come
 //! from `snapshot`; what follows from them is decided by `rollback`.
 
-use bevy_ecs::prelude::{Entity, World};
+use bevy_ecs::prelude::World;
 use ghostline_wire::NetworkTick;
 use std::ops::Range;
 
 use super::Prediction;
-use super::components::PredictedGhost;
-use super::history::PredictionSlot;
 use crate::snapshot::ClientSnapshots;
 
 /// A ghost that has fallen behind by more ticks takes the server's newest state, if that lies further on.
@@ -19,6 +17,8 @@ pub(super) struct News {
     pub tick: NetworkTick,
     /// Its place among the rows of this frame's news.
     pub row: Range<usize>,
+    /// Whether another player's input is not what it was predicted with.
+    pub has_new_input: bool,
 }
 
 /// The news of a frame. Kept from frame to frame for its memory.
@@ -26,26 +26,17 @@ pub(super) struct News {
 pub(super) struct Newspaper {
     pub news: Vec<News>,
     pub rows: Vec<u32>,
-    arrivals: Vec<(Entity, u16)>,
 }
 
-/// Ghosts that are newly predicted get their place in the histories.
-pub(super) fn admit_arrivals(prediction: &mut Prediction, world: &mut World) {
-    let Prediction { tracks, columns, types, newspaper, .. } = prediction;
-    newspaper.arrivals.clear();
-    for ghost in world.resource::<ClientSnapshots>().ghosts().filter(|ghost| ghost.predicted) {
-        let Some(entity) = ghost.entity else { continue };
-        if world.get::<PredictedGhost>(entity).is_some() && world.get::<PredictionSlot>(entity).is_none() {
-            newspaper.arrivals.push((entity, ghost.ghost_type));
-        }
-    }
-    for &(entity, ghost_type) in &newspaper.arrivals {
-        let slot = tracks.add(world, entity, ghost_type);
+/// Ghosts that are newly predicted get their place in the histories, those that no longer are leave it.
+pub(super) fn follow_changes(prediction: &mut Prediction, world: &mut World) {
+    let Prediction { tracks, columns, types, .. } = prediction;
+    tracks.follow_changes(world, |slot, ghost_type| {
         let unpredicted = types.get(usize::from(ghost_type)).map_or(&[][..], |ty| &ty.unpredicted);
         for (index, column) in columns.iter_mut().enumerate() {
             column.admit(slot, !unpredicted.contains(&index));
         }
-    }
+    });
 }
 
 /// Collects what the server has said of each predicted ghost up to its horizon, if that is newer than what was compared with it before.
@@ -53,24 +44,25 @@ pub(super) fn gather(prediction: &mut Prediction, world: &World, target: Network
     let Prediction { tracks, newspaper, .. } = prediction;
     newspaper.news.clear();
     newspaper.rows.clear();
-    for chunk in world.resource::<ClientSnapshots>().chunks.iter().flatten() {
-        for ghost in chunk.ghosts.iter().flatten().filter(|ghost| ghost.predicted) {
-            let Some(&PredictionSlot(slot)) = ghost.entity.and_then(|entity| world.get(entity)) else { continue };
-            let slot = slot as usize;
-            let Some(track) = tracks.get(slot) else { continue };
-            let horizon = horizon(track.at, target);
-            let Some(index) = ghost.history.index_at_or_before(horizon).or(track.at.is_none().then_some(0)) else {
-                continue;
-            };
-            let Some((row_tick, row)) = ghost.history.get(index) else { continue };
-            // A packet that covered the ghost without a row says that the row still held.
-            let end = ghost.history.get(index + 1).map_or(horizon.next(), |(next, _)| next.min(horizon.next()));
-            let tick = chunk.coverage.newest_between(ghost.slot.place(), row_tick, Some(end)).unwrap_or(row_tick);
-            if track.applied.is_none_or(|applied| tick.is_newer_than(applied)) {
-                let first = newspaper.rows.len();
-                newspaper.rows.extend_from_slice(row);
-                newspaper.news.push(News { slot, tick, row: first..newspaper.rows.len() });
-            }
+    let snapshots = world.resource::<ClientSnapshots>();
+    for (slot, track) in tracks.iter() {
+        let Some(chunk) = snapshots.chunk(track.ghost.chunk()) else { continue };
+        let Some(ghost) = snapshots.ghost(track.ghost).filter(|ghost| ghost.entity == Some(track.entity)) else {
+            continue;
+        };
+        let horizon = horizon(track.at, target);
+        let Some(index) = ghost.history.index_at_or_before(horizon).or(track.at.is_none().then_some(0)) else {
+            continue;
+        };
+        let Some((row_tick, row)) = ghost.history.get(index) else { continue };
+        // A packet that covered the ghost without a row says that the row still held.
+        let end = ghost.history.get(index + 1).map_or(horizon.next(), |(next, _)| next.min(horizon.next()));
+        let tick = chunk.coverage.newest_between(ghost.slot.place(), row_tick, Some(end)).unwrap_or(row_tick);
+        if track.applied.is_none_or(|applied| tick.is_newer_than(applied)) {
+            let first = newspaper.rows.len();
+            newspaper.rows.extend_from_slice(row);
+            let row = first..newspaper.rows.len();
+            newspaper.news.push(News { slot, tick, row, has_new_input: ghost.has_new_input });
         }
     }
 }

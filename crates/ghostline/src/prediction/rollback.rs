@@ -1,7 +1,8 @@
 //! Before the loop: where each predicted ghost starts from. News of the server are compared with what was predicted for their tick; who was
 //! right goes on, who was wrong takes the server's values of the lanes that disagree and keeps its own exact value in the others.
 
-use bevy_ecs::prelude::World;
+use bevy_ecs::change_detection::DetectChangesMut;
+use bevy_ecs::prelude::{Entity, World};
 use ghostline_wire::NetworkTick;
 use std::ops::Range;
 
@@ -109,7 +110,9 @@ fn judge(
             }
             verdict => {
                 stats.forgiven += u64::from(verdict == Verdict::Close);
-                if settings.rollback == RollbackMode::OnDisagreement || is_too_old {
+                // What was right so far will not stay right if another player does something else since.
+                let goes_back = settings.rollback == RollbackMode::Always || news.has_new_input;
+                if !goes_back || is_too_old {
                     return;
                 }
             }
@@ -122,6 +125,9 @@ fn judge(
     track.forget_after(news.tick);
     track.goes_back = !is_ahead;
     stats.rollbacks += u64::from(!is_ahead);
+    if scratch.wrong.is_empty() {
+        return;
+    }
     let first = scratch.marks.len();
     scratch.marks.extend_from_slice(&scratch.wrong);
     let wrong = first..scratch.marks.len();
@@ -227,7 +233,7 @@ impl PredictedType {
         &self,
         columns: &[Box<dyn StateColumn>],
         world: &mut World,
-        entity: bevy_ecs::prelude::Entity,
+        entity: Entity,
         row: &[u32],
         wrong: &[bool],
     ) {
@@ -240,13 +246,11 @@ impl PredictedType {
     }
 }
 
-fn show_starts(prediction: &Prediction, world: &mut World) {
-    for (_, track) in prediction.tracks.iter() {
-        if let Some(mut shown) = world.get_mut::<PredictedGhost>(track.entity) {
-            let now = PredictedGhost { applied_tick: track.applied, prediction_start_tick: Some(track.start) };
-            if *shown != now {
-                *shown = now;
-            }
+fn show_starts(prediction: &mut Prediction, world: &mut World) {
+    let Prediction { tracks, shown, .. } = prediction;
+    for (slot, mut shown) in shown.get_or_insert_with(|| world.query()).iter_mut(world) {
+        if let Some(track) = tracks.get(slot.0 as usize) {
+            shown.set_if_neq(PredictedGhost { applied_tick: track.applied, prediction_start_tick: Some(track.start) });
         }
     }
 }

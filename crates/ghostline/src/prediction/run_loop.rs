@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Prediction;
 use super::freeze::{freeze, thaw};
 use super::history::PREDICTION_HISTORY_TICKS;
-use super::news::admit_arrivals;
+use super::news::follow_changes;
 use super::rollback::{choose_starts, correct_on_the_way};
 use super::settings::PredictionSettings;
 use super::smoothing::{remember_predictions, take_up_corrections};
@@ -33,9 +33,8 @@ pub(super) fn run(world: &mut World) {
 
 fn predict_frame(prediction: &mut Prediction, world: &mut World) {
     let time = world.resource::<NetworkTime>().clone();
-    prediction.tracks.sweep(world);
+    follow_changes(prediction, world);
     let Some(target) = time.last_full_server_tick() else { return prediction.leave() };
-    admit_arrivals(prediction, world);
     let mode = world.resource::<ClientTickRate>().prediction_loop_update_mode;
     if prediction.tracks.is_empty() && mode == PredictionLoopUpdateMode::RequirePredictedGhost {
         world.resource_mut::<NetworkTime>().num_predicted_ticks_expected = 0;
@@ -73,7 +72,18 @@ impl Prediction {
     }
 
     fn end_frame(&mut self, target: NetworkTick, is_partial: bool) {
-        for (_, track) in self.tracks.iter_mut() {
+        let Self { tracks, step_ends, .. } = self;
+        let is_merged = step_ends.windows(2).any(|pair| matches!(pair, [one, next] if *next != one.next()));
+        for (_, track) in tracks.iter_mut() {
+            if is_merged {
+                for &end in step_ends.iter() {
+                    if end.is_newer_than(track.start) {
+                        track.note(end);
+                    }
+                }
+            } else if let Some(&end) = step_ends.last() {
+                track.note_up_to(end);
+            }
             track.at = Some(track.start.max(target));
         }
         self.last_full = Some(target);
@@ -130,6 +140,7 @@ impl Frame {
         let mut inside = self.time.clone();
         inside.set_in_prediction_loop(true);
         let mut now = self.oldest;
+        prediction.step_ends.clear();
         freeze_those_ahead(prediction, world, now);
         loop {
             if prediction.last_full == Some(now) {
@@ -201,9 +212,7 @@ impl Frame {
         for column in &mut prediction.columns {
             column.record(world, end);
         }
-        for (_, track) in prediction.tracks.iter_mut().filter(|(_, track)| end.is_newer_than(track.start)) {
-            track.note(end);
-        }
+        prediction.step_ends.push(end);
         correct_on_the_way(prediction, world, end, self.tolerance_quanta);
         let mut stats = world.resource_mut::<PredictionStats>();
         if is_first_time {
@@ -241,7 +250,7 @@ fn freeze_those_ahead(prediction: &mut Prediction, world: &mut World, tick: Netw
     let Prediction { tracks, frozen, .. } = prediction;
     frozen.clear();
     for (_, track) in tracks.iter() {
-        if track.start.is_newer_than(tick) && world.get_entity(track.entity).is_ok() {
+        if track.start.is_newer_than(tick) {
             freeze(world, track.entity);
             frozen.push((track.start, track.entity));
         }

@@ -3,8 +3,33 @@
 
 use bevy_ecs::component::Component;
 use ghostline_wire::{BitReader, BitWriter, DecodeError};
+use thiserror::Error;
 
 use super::ghost_ref::GhostMapping;
+
+/// How an RPC travels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum RpcDelivery {
+    /// It arrives, once, behind what was sent before it; or the connection ends.
+    #[default]
+    Reliable,
+    /// It arrives once or not at all, and may be overtaken: for what is worthless when it comes late, such as a ping on a map.
+    Unreliable,
+}
+
+/// A value that can't be sent. Found on the side that sends, before anything of it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum RpcValueError {
+    /// A list is too long.
+    #[error("a list of {elements} elements is above the limit of {limit}; send it in parts")]
+    TooManyElements {
+        /// Elements of the list.
+        elements: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+}
 
 /// A message that is sent once, reliably: an RPC. Derive it; an example is at the derive of the same name.
 #[diagnostic::on_unimplemented(
@@ -13,11 +38,22 @@ use super::ghost_ref::GhostMapping;
     note = "put `#[derive(Component, RpcCommand)]` on it"
 )]
 pub trait RpcCommand: Component + Sized {
+    /// How it travels: reliable unless overridden. The derive overrides it for `#[rpc(unreliable)]`.
+    const DELIVERY: RpcDelivery = RpcDelivery::Reliable;
+
     /// The name by which both sides know it.
     fn name() -> &'static str;
 
     /// `Name(field:type,…)`. Its hash identifies the RPC, so both sides must agree on it.
     fn canonical_text() -> String;
+
+    /// Whether the value can be sent. Any can, unless overridden; the derive asks every field.
+    ///
+    /// # Errors
+    /// [`RpcValueError`].
+    fn check(&self) -> Result<(), RpcValueError> {
+        Ok(())
+    }
 
     /// Appends the payload.
     fn encode(&self, out: &mut BitWriter);
@@ -52,12 +88,20 @@ pub trait ApprovalRpcCommand: RpcCommand {}
     message = "a field of type `{Self}` can't be sent in an RPC",
     label = "no RPC field type",
     note = "fields can be bool, u8 to u64, i8 to i64, f32, f64, Vec2, Vec3, Quat, NetworkTick, GhostRef, FixedString<N> for text, \
-            [T; N] and Option<T> of these, or a type with its own impl of `RpcField`"
+            FixedList<T, N>, [T; N] and Option<T> of these, or a type with its own impl of `RpcField`"
 )]
 pub trait RpcField: Sized {
     /// The name of the type in the canonical text of an RPC, the same on every machine. It changes when the encoding
     /// does.
     fn type_text() -> String;
+
+    /// Whether the value can be sent. Any can, unless overridden by types with a bound that the type itself doesn't keep.
+    ///
+    /// # Errors
+    /// [`RpcValueError`].
+    fn check(&self) -> Result<(), RpcValueError> {
+        Ok(())
+    }
 
     /// Appends the value.
     fn encode(&self, out: &mut BitWriter);
@@ -139,6 +183,19 @@ mod tests {
         for bits in 0..out.bit_len() {
             assert!(Vote::decode(&mut BitReader::with_bits(out.as_bytes(), bits)).is_err(), "{bits} bits were enough");
         }
+    }
+
+    #[test]
+    fn an_unreliable_rpc_is_one_by_its_type() {
+        #[derive(Component, RpcCommand)]
+        #[rpc(unreliable, name = "spot")]
+        struct Spot {
+            at: Vec3,
+        }
+        assert_eq!((Spot::DELIVERY, Chat::DELIVERY), (RpcDelivery::Unreliable, RpcDelivery::Reliable));
+        assert_eq!(Spot::name(), "spot");
+        assert_eq!(there_and_back(&Vote(1, true)), Vote(1, true));
+        let _ = Spot { at: Vec3::ZERO }.at;
     }
 
     #[test]

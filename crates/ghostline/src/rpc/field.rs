@@ -4,7 +4,7 @@
 use bevy_math::{Quat, Vec2, Vec3};
 use ghostline_wire::{BitReader, BitWriter, DecodeError, NetworkTick};
 
-use crate::rpc::{GhostMapping, RpcField};
+use crate::rpc::{GhostMapping, RpcField, RpcValueError};
 
 /// Largest number of elements of an array in an RPC. A payload has at most 8,191 bytes, so larger ones could rarely
 /// be sent. To use a larger one (or one without elements) is an error when the game is built:
@@ -195,6 +195,10 @@ impl<T: RpcField, const N: usize> RpcField for [T; N] {
         format!("[{};{N}]", T::type_text())
     }
 
+    fn check(&self) -> Result<(), RpcValueError> {
+        self.iter().try_for_each(T::check)
+    }
+
     fn encode(&self, out: &mut BitWriter) {
         for element in self {
             element.encode(out);
@@ -218,6 +222,10 @@ impl<T: RpcField, const N: usize> RpcField for [T; N] {
 impl<T: RpcField> RpcField for Option<T> {
     fn type_text() -> String {
         format!("option<{}>", T::type_text())
+    }
+
+    fn check(&self) -> Result<(), RpcValueError> {
+        self.as_ref().map_or(Ok(()), T::check)
     }
 
     fn encode(&self, out: &mut BitWriter) {

@@ -4,14 +4,14 @@ use bevy_app::App;
 use bevy_ecs::component::ComponentId;
 use bevy_ecs::prelude::{Entity, Resource, World};
 use bevy_platform::collections::HashMap;
-use ghostline_wire::{BitReader, BitWriter, DecodeError, collection_hash, fnv1a64, internal_rpc};
+use ghostline_wire::{BitReader, BitWriter, DecodeError, RpcName, RpcNaming, collection_hash, fnv1a64, internal_rpc};
 use std::any::TypeId;
 use thiserror::Error;
 
-use super::data::{ApprovalRpcCommand, RpcCommand};
+use super::data::{ApprovalRpcCommand, RpcCommand, RpcDelivery};
 use super::ghost_ref::GhostMapping;
 use super::receive::ReceiveRpcCommandRequest;
-use super::sender::identity;
+use super::sender::{SendRpcError, identity};
 use crate::ghost::{GhostInstance, SpawnedGhostEntityMap};
 use crate::world::kind_of;
 
@@ -26,8 +26,9 @@ pub(super) struct RpcEntry {
     pub type_id: TypeId,
     /// May be sent before the connection is approved.
     pub is_approval: bool,
-    /// Takes the RPC from an entity and writes its payload; false if it isn't there.
-    pub encode: fn(&mut World, Entity, &mut BitWriter) -> bool,
+    pub delivery: RpcDelivery,
+    /// Takes the RPC from an entity and writes its payload.
+    pub encode: fn(&mut World, Entity, &mut BitWriter) -> Result<(), SendRpcError>,
     pub decode: fn(&mut BitReader<'_>) -> Result<SpawnRpc, DecodeError>,
     /// Takes a received RPC back from its entity, as if it had just arrived; `None` if it isn't there.
     pub take_back: fn(&mut World, Entity) -> Option<SpawnRpc>,
@@ -39,6 +40,8 @@ pub struct RpcCollection {
     entries: Vec<RpcEntry>,
     by_component: HashMap<ComponentId, usize>,
     by_type: HashMap<TypeId, usize>,
+    by_id: HashMap<RpcName, usize>,
+    naming: RpcNaming,
     frozen: bool,
 }
 
@@ -49,9 +52,15 @@ pub enum RegisterRpcError {
     /// The collection is part of the handshake and frozen once the world runs.
     #[error("RPC `{0}` was registered after the world's plugins were finished; register it while they are built")]
     Frozen(String),
+    /// What is settled with the collection, too late.
+    #[error("`{0}` was set after the world's plugins were finished; set it while they are built")]
+    SetTooLate(&'static str),
     /// The same name and fields twice.
     #[error("RPC `{0}` is registered twice, or two RPCs share their name and fields")]
     Duplicate(String),
+    /// Credentials must arrive.
+    #[error("`{0}` is an approval RPC, so it can't be unreliable; leave one of the two out")]
+    UnreliableApproval(String),
     /// More kinds than a type index can name.
     #[error("more than {limit} kinds of RPCs; `{name}` doesn't fit")]
     TooMany {
@@ -70,7 +79,7 @@ impl RpcCollection {
         if self.frozen {
             return Err(RegisterRpcError::Frozen(entry.text));
         }
-        if self.entries.iter().any(|known| known.hash == entry.hash) {
+        if self.entries.iter().any(|known| RpcName::id_of(known.hash) == RpcName::id_of(entry.hash)) {
             return Err(RegisterRpcError::Duplicate(entry.text));
         }
         if self.entries.len() >= MAX_RPC_TYPES {
@@ -85,7 +94,32 @@ impl RpcCollection {
         self.entries.sort_by_key(|entry| entry.hash);
         self.by_component = self.entries.iter().enumerate().map(|(index, entry)| (entry.component, index)).collect();
         self.by_type = self.entries.iter().enumerate().map(|(index, entry)| (entry.type_id, index)).collect();
+        self.by_id =
+            self.entries.iter().enumerate().map(|(index, entry)| (RpcName::id_of(entry.hash), index)).collect();
         self.frozen = true;
+    }
+
+    /// Whether the peer may know other RPCs, commands and ghost types than this program: see
+    /// [`RpcAppExt::set_dynamic_assembly_list`]. Default: no.
+    pub fn dynamic_assembly_list(&self) -> bool {
+        self.naming == RpcNaming::Id
+    }
+
+    /// See [`RpcAppExt::set_dynamic_assembly_list`].
+    ///
+    /// # Errors
+    /// [`RegisterRpcError::SetTooLate`]; then nothing changes.
+    pub fn set_dynamic_assembly_list(&mut self, dynamic: bool) -> Result<(), RegisterRpcError> {
+        if self.frozen {
+            return Err(RegisterRpcError::SetTooLate("dynamic_assembly_list"));
+        }
+        self.naming = if dynamic { RpcNaming::Id } else { RpcNaming::Index };
+        Ok(())
+    }
+
+    /// How RPCs are named on the link.
+    pub(super) fn naming(&self) -> RpcNaming {
+        self.naming
     }
 
     /// The hash that the handshake compares; independent of the order of registration.
@@ -108,21 +142,30 @@ impl RpcCollection {
         self.entries.is_empty()
     }
 
-    pub(super) fn of_component(&self, component: ComponentId) -> Option<(u16, &RpcEntry)> {
-        self.numbered(*self.by_component.get(&component)?)
+    pub(super) fn of_component(&self, component: ComponentId) -> Option<(RpcName, &RpcEntry)> {
+        self.named(*self.by_component.get(&component)?)
     }
 
-    pub(super) fn of_type<T: RpcCommand>(&self) -> Option<(u16, &RpcEntry)> {
-        self.numbered(*self.by_type.get(&TypeId::of::<T>())?)
+    pub(super) fn of_type<T: RpcCommand>(&self) -> Option<(RpcName, &RpcEntry)> {
+        self.named(*self.by_type.get(&TypeId::of::<T>())?)
     }
 
-    fn numbered(&self, index: usize) -> Option<(u16, &RpcEntry)> {
+    fn named(&self, index: usize) -> Option<(RpcName, &RpcEntry)> {
         let entry = self.entries.get(index)?;
-        Some((u16::try_from(index).ok()? + internal_rpc::FIRST_GAME_RPC, entry))
+        let name = match self.naming {
+            RpcNaming::Index => RpcName::Index(u16::try_from(index).ok()? + internal_rpc::FIRST_GAME_RPC),
+            RpcNaming::Id => RpcName::id_of(entry.hash),
+        };
+        Some((name, entry))
     }
 
-    pub(super) fn of_index(&self, type_index: u16) -> Option<&RpcEntry> {
-        self.entries.get(usize::from(type_index.checked_sub(internal_rpc::FIRST_GAME_RPC)?))
+    /// The RPC that a peer has named.
+    pub(super) fn of_name(&self, name: RpcName) -> Option<&RpcEntry> {
+        let place = match name {
+            RpcName::Index(index) => usize::from(index.checked_sub(internal_rpc::FIRST_GAME_RPC)?),
+            RpcName::Id(_) => *self.by_id.get(&name)?,
+        };
+        self.entries.get(place)
     }
 }
 
@@ -139,6 +182,14 @@ pub trait RpcAppExt {
     /// # Errors
     /// Too late, twice, or too many.
     fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError>;
+
+    /// With `true`, the other side may have been built with other RPCs, commands and ghost types than this one; what it doesn't know is found
+    /// when it is used, and ends the connection with [`InvalidRpc`](crate::connection::DisconnectReason::InvalidRpc) (an RPC) or
+    /// [`BadProtocolVersion`](crate::connection::DisconnectReason::BadProtocolVersion) (a ghost type). Both sides must say so alike, while
+    /// plugins are built; each RPC costs 6 bytes more. Default: no, and sides that differ part in the handshake.
+    ///
+    /// A mistake is logged as an error.
+    fn set_dynamic_assembly_list(&mut self, dynamic: bool) -> &mut Self;
 }
 
 impl RpcAppExt for App {
@@ -159,6 +210,15 @@ impl RpcAppExt for App {
     fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
         register::<T>(self, false)
     }
+
+    fn set_dynamic_assembly_list(&mut self, dynamic: bool) -> &mut Self {
+        if let Some(mut collection) = self.world_mut().get_resource_mut::<RpcCollection>()
+            && let Err(error) = collection.set_dynamic_assembly_list(dynamic)
+        {
+            tracing::error!("{error}");
+        }
+        self
+    }
 }
 
 fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), RegisterRpcError> {
@@ -167,33 +227,43 @@ fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), Regis
         return Ok(());
     }
     let component = world.register_component::<T>();
-    // Both sides must agree on which RPCs may come early.
-    let text = if is_approval { format!("approval {}", T::canonical_text()) } else { T::canonical_text() };
+    // Both sides must agree on which RPCs may come early, and which may get lost.
+    let text = match (is_approval, T::DELIVERY) {
+        (false, RpcDelivery::Reliable) => T::canonical_text(),
+        (true, RpcDelivery::Reliable) => format!("approval {}", T::canonical_text()),
+        (false, RpcDelivery::Unreliable) => format!("unreliable {}", T::canonical_text()),
+        (true, RpcDelivery::Unreliable) => return Err(RegisterRpcError::UnreliableApproval(T::canonical_text())),
+    };
     let entry = RpcEntry {
         hash: fnv1a64(text.as_bytes()),
         text,
         component,
         type_id: TypeId::of::<T>(),
         is_approval,
-        encode: |world, entity, out| match take_for_sending::<T>(world, entity) {
-            Some(rpc) => {
-                rpc.encode(out);
-                true
-            }
-            None => false,
+        delivery: T::DELIVERY,
+        encode: |world, entity, out| {
+            let Some(mut rpc) = world.get_entity_mut(entity).ok().and_then(|mut entity| entity.take::<T>()) else {
+                return Err(SendRpcError::NotRegistered(T::name()));
+            };
+            rpc.check()?;
+            name_ghosts(world, &mut rpc);
+            rpc.encode(out);
+            Ok(())
         },
         decode: |input| Ok(spawner(T::decode(input)?)),
-        take_back: |world, entity| Some(spawner(take_for_sending::<T>(world, entity)?)),
+        take_back: |world, entity| {
+            let mut rpc = world.get_entity_mut(entity).ok()?.take::<T>()?;
+            name_ghosts(world, &mut rpc);
+            Some(spawner(rpc))
+        },
     };
     world.get_resource_or_init::<RpcCollection>().register(entry)
 }
 
-/// Takes an RPC from an entity, with its ghosts named as the link does.
-fn take_for_sending<T: RpcCommand>(world: &mut World, entity: Entity) -> Option<T> {
-    let mut rpc = world.get_entity_mut(entity).ok()?.take::<T>()?;
+/// Names the ghosts of an RPC as the link does.
+fn name_ghosts<T: RpcCommand>(world: &World, rpc: &mut T) {
     let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
     rpc.map_ghosts(&GhostMapping::sending(&identity_of));
-    Some(rpc)
 }
 
 /// What a received RPC does when its turn comes.

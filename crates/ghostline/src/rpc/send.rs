@@ -4,17 +4,19 @@
 use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::{Component, Entity, Resource, World};
 use bevy_ecs::world::DeferredWorld;
-use ghostline_transport::Pipeline;
-use ghostline_wire::{BitWriter, begin_packet, push_frame};
+use ghostline_transport::{ConnectionHandle, Pipeline};
+use ghostline_wire::{BitWriter, RpcName};
 
+use super::buffer::{OutgoingRpcDataStreamBuffer, Packets};
+use super::data::RpcDelivery;
 use super::registry::RpcCollection;
 use super::sender::SendRpcError;
 use crate::connection::{
-    ConnectionEvents, ConnectionStatus, MAX_RPC_PAYLOAD_BYTES, NetworkStreamConnection, NetworkStreamDriver,
-    OutgoingRpcDataStreamBuffer, live_connections,
+    ConnectionEvents, ConnectionStatus, LogLimits, NetworkStreamConnection, NetworkStreamDriver, Unlogged,
+    live_connections,
 };
 use crate::stats::NetworkStats;
-use crate::world::kind_of;
+use crate::world::{FrameClock, kind_of};
 
 /// Asks for the RPC on this entity to be sent; spawn both together. The entity is gone after the pass.
 ///
@@ -45,51 +47,6 @@ fn note_request(mut world: DeferredWorld<'_>, context: HookContext) {
     }
 }
 
-/// A connection holds at most so many bytes of RPCs that wait for the transport.
-pub const MAX_WAITING_RPC_BYTES: usize = 4 * 1024 * 1024;
-
-impl OutgoingRpcDataStreamBuffer {
-    /// Bytes that wait to be sent.
-    pub fn bytes(&self) -> usize {
-        self.waiting_bytes + self.open.len()
-    }
-
-    /// Whether nothing waits to be sent.
-    pub fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.open.is_empty()
-    }
-
-    pub(crate) fn with_packet_bytes(packet_bytes: usize) -> Self {
-        Self { packet_bytes, ..Self::default() }
-    }
-
-    /// Appends a frame; small ones share a packet, and none ever overtakes another.
-    pub(super) fn push(&mut self, type_index: u16, payload: &BitWriter) -> Result<(), SendRpcError> {
-        const FRAME_HEADER_BYTES: usize = 4;
-        let bytes = payload.byte_len();
-        if bytes > MAX_RPC_PAYLOAD_BYTES {
-            return Err(SendRpcError::TooLarge { bytes, limit: MAX_RPC_PAYLOAD_BYTES });
-        }
-        if self.bytes() + FRAME_HEADER_BYTES + bytes > MAX_WAITING_RPC_BYTES {
-            return Err(SendRpcError::Full { limit: MAX_WAITING_RPC_BYTES });
-        }
-        if !self.open.is_empty() && self.open.len() + FRAME_HEADER_BYTES + bytes > self.packet_bytes {
-            self.close_open();
-        }
-        if self.open.is_empty() {
-            begin_packet(&mut self.open);
-        }
-        push_frame(&mut self.open, type_index, payload.as_bytes(), payload.bit_len())
-            .map_err(|error| SendRpcError::TooLarge { bytes: error.bytes, limit: error.limit })
-    }
-
-    fn close_open(&mut self) {
-        let packet = std::mem::take(&mut self.open);
-        self.waiting_bytes += packet.len();
-        self.full.push_back(packet);
-    }
-}
-
 /// Turns the request entities into frames.
 pub fn send_requests(world: &mut World) {
     let mut requests = std::mem::take(&mut world.resource_mut::<RpcRequests>().0);
@@ -104,20 +61,27 @@ fn send_request(world: &mut World, entity: Entity) {
     let Some(request) = entity_ref.get::<SendRpcCommandRequest>().copied() else { return };
     let collection = world.resource::<RpcCollection>();
     let known = entity_ref.archetype().components().iter().find_map(|&component| collection.of_component(component));
-    let Some((type_index, entry)) = known else {
-        tracing::error!(
-            "a request to send an RPC stands on an entity without a registered RPC; call `register_rpc` for its type"
-        );
+    let Some((name, entry)) = known else {
+        if let Some(unlogged) = may_complain(world) {
+            tracing::error!(
+                "a request to send an RPC stands on an entity without a registered RPC; call `register_rpc` for its type{unlogged}"
+            );
+        }
         world.despawn(entity);
         return;
     };
     let encode = entry.encode;
-    let rpc = Outgoing { type_index, name: entry.text.clone(), is_approval: entry.is_approval };
-    let mut payload = BitWriter::new();
-    encode(world, entity, &mut payload);
-    match request.target {
-        Some(target) => rpc.send_to(world, target, &payload, true),
-        None => rpc.broadcast(world, &payload),
+    let mut rpc = Outgoing {
+        name,
+        text: entry.text.clone(),
+        is_approval: entry.is_approval,
+        delivery: entry.delivery,
+        payload: BitWriter::new(),
+    };
+    match (encode(world, entity, &mut rpc.payload), request.target) {
+        (Err(error), _) => complain_of_dropped(world, &rpc.text, &error),
+        (Ok(()), Some(target)) => rpc.send_to(world, target, true),
+        (Ok(()), None) => rpc.broadcast(world),
     }
     if let Ok(entity) = world.get_entity_mut(entity) {
         entity.despawn();
@@ -131,47 +95,55 @@ pub(super) fn may_send(state: ConnectionStatus, is_approval: bool) -> bool {
 
 /// An RPC on its way into the buffers.
 struct Outgoing {
-    type_index: u16,
-    name: String,
+    name: RpcName,
+    text: String,
     is_approval: bool,
+    delivery: RpcDelivery,
+    payload: BitWriter,
 }
 
 impl Outgoing {
-    fn broadcast(&self, world: &mut World, payload: &BitWriter) {
+    fn broadcast(&self, world: &mut World) {
         let mut targets = live_connections(world).peekable();
         if targets.peek().is_none() {
             if world.resource::<ConnectionEvents>().any_ended() {
-                tracing::debug!("RPC `{}` was sent as the last connection ended; it is dropped", self.name);
-            } else {
-                tracing::warn!("RPC `{}` was sent without a connection; it is dropped", self.name);
+                tracing::debug!("RPC `{}` was sent as the last connection ended; it is dropped", self.text);
+            } else if let Some(unlogged) = may_complain(world) {
+                tracing::warn!("RPC `{}` was sent without a connection; it is dropped{unlogged}", self.text);
             }
         }
         for target in targets {
-            self.send_to(world, target, payload, false);
+            self.send_to(world, target, false);
         }
     }
 
-    fn send_to(&self, world: &mut World, target: Entity, payload: &BitWriter, targeted: bool) {
-        let name = &self.name;
+    fn send_to(&self, world: &mut World, target: Entity, targeted: bool) {
+        let text = &self.text;
         let state = world.get::<NetworkStreamConnection>(target).map(|connection| connection.state);
         match state {
             Some(state) if may_send(state, self.is_approval) => {
                 if self.is_approval && state == ConnectionStatus::Connected {
-                    warn_if_unasked(world, target, name);
+                    warn_if_unasked(world, target, text);
                 }
-                push(world, target, self.type_index, payload, name);
+                push(world, target, self.name, self.delivery, &self.payload, text);
             }
             Some(state) if targeted || !kind_of(world).is_server() => {
-                tracing::error!(
-                    "RPC `{name}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId"
-                );
+                if let Some(unlogged) = may_complain(world) {
+                    tracing::error!(
+                        "RPC `{text}` was sent on a connection that is still {state:?}; it is dropped. Wait for its NetworkId{unlogged}"
+                    );
+                }
             }
-            Some(_) => tracing::debug!("RPC `{name}` skips a connection that isn't connected yet"),
+            Some(_) => tracing::debug!("RPC `{text}` skips a connection that isn't connected yet"),
             None if world.resource::<ConnectionEvents>().has_ended(target) => {
-                tracing::debug!("RPC `{name}` was sent on a connection that has just ended; it is dropped");
+                tracing::debug!("RPC `{text}` was sent on a connection that has just ended; it is dropped");
             }
             None => {
-                tracing::warn!("RPC `{name}` was sent to an entity that is no connection (any more); it is dropped");
+                if let Some(unlogged) = may_complain(world) {
+                    tracing::warn!(
+                        "RPC `{text}` was sent to an entity that is no connection (any more); it is dropped{unlogged}"
+                    );
+                }
             }
         }
     }
@@ -189,40 +161,48 @@ fn warn_if_unasked(world: &World, target: Entity, name: &str) {
     }
 }
 
-fn push(world: &mut World, target: Entity, type_index: u16, payload: &BitWriter, name: &str) {
+fn push(world: &mut World, target: Entity, name: RpcName, delivery: RpcDelivery, payload: &BitWriter, text: &str) {
     let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else { return };
-    if let Err(error) = outgoing.push(type_index, payload) {
-        tracing::error!("RPC `{name}` is dropped: {error}");
+    if let Err(error) = outgoing.push(name, delivery, payload) {
+        complain_of_dropped(world, text, &error);
+    }
+}
+
+/// A mistake of the game may come in every tick.
+fn may_complain(world: &mut World) -> Option<Unlogged> {
+    let now = world.resource::<FrameClock>().now;
+    world.resource_mut::<LogLimits>().unsent.take_turn(now)
+}
+
+fn complain_of_dropped(world: &mut World, text: &str, error: &SendRpcError) {
+    if let Some(unlogged) = may_complain(world) {
+        tracing::error!("RPC `{text}` is dropped: {error}{unlogged}");
     }
 }
 
 /// Queues an RPC of the library itself.
 pub(crate) fn push_internal(world: &mut World, target: Entity, type_index: u16, payload: &BitWriter) {
-    push(world, target, type_index, payload, "of the library");
+    push(world, target, RpcName::Index(type_index), RpcDelivery::Reliable, payload, "of the library");
 }
 
-/// Takes what waits on a connection, so that something can be put before it.
-pub(crate) fn take_queued(world: &mut World, target: Entity) -> OutgoingRpcDataStreamBuffer {
-    let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else {
-        return OutgoingRpcDataStreamBuffer::default();
+/// Runs `begin`, and puts what it queues before everything that waits on the connection, in packets of its own: these are read before it
+/// is known how the other side names its RPCs.
+pub(crate) fn queue_first(world: &mut World, target: Entity, begin: impl FnOnce(&mut World)) {
+    let waiting = |world: &mut World| {
+        world
+            .get_mut::<OutgoingRpcDataStreamBuffer>(target)
+            .map_or_else(Packets::default, |mut outgoing| std::mem::take(&mut outgoing.reliable))
     };
-    let packet_bytes = outgoing.packet_bytes;
-    std::mem::replace(&mut *outgoing, OutgoingRpcDataStreamBuffer::with_packet_bytes(packet_bytes))
-}
-
-/// Puts back what [`take_queued`] took, behind what was queued since.
-pub(crate) fn put_behind(world: &mut World, target: Entity, mut queued: OutgoingRpcDataStreamBuffer) {
-    if queued.is_empty() {
-        return;
+    let queued = waiting(world);
+    begin(world);
+    let mut first = waiting(world);
+    first.append(queued);
+    if let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) {
+        outgoing.reliable = first;
     }
-    queued.close_open_if_any();
-    let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(target) else { return };
-    outgoing.close_open_if_any();
-    outgoing.waiting_bytes += queued.waiting_bytes;
-    outgoing.full.append(&mut queued.full);
 }
 
-/// Sends what the transport takes; the rest stays in order for the next pass.
+/// Sends what the transport takes; of the reliable RPCs the rest stays in order for the next pass.
 pub fn flush(world: &mut World) {
     for entity in live_connections(world) {
         let Some(connection) = world.get::<NetworkStreamConnection>(entity).copied() else { continue };
@@ -234,37 +214,50 @@ pub fn flush(world: &mut World) {
             continue;
         }
         let mut waiting = std::mem::take(&mut *outgoing);
-        waiting.close_open_if_any();
-        let mut sent_bytes = 0;
-        let mut sent_packets = 0;
-        let mut facade = world.resource_mut::<NetworkStreamDriver>();
-        while let Some(packet) = waiting.full.front() {
-            match facade.store().send(connection.handle, Pipeline::ReliableOrdered, packet) {
-                Ok(()) => {
-                    sent_bytes += packet.len();
-                    sent_packets += 1;
-                    waiting.full.pop_front();
-                }
-                Err(error) => {
-                    tracing::debug!("RPCs wait: {error}");
-                    break;
-                }
-            }
-        }
-        waiting.waiting_bytes -= sent_bytes;
-        let mut stats = world.resource_mut::<NetworkStats>();
-        stats.sent_bytes += sent_bytes as u64;
-        stats.sent_rpc_packets += sent_packets;
+        flush_reliable(world, connection.handle, &mut waiting.reliable);
+        flush_unreliable(world, connection.handle, &mut waiting.unreliable);
         if let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(entity) {
             *outgoing = waiting;
         }
     }
 }
 
-impl OutgoingRpcDataStreamBuffer {
-    fn close_open_if_any(&mut self) {
-        if !self.open.is_empty() {
-            self.close_open();
+fn flush_reliable(world: &mut World, handle: ConnectionHandle, packets: &mut Packets) {
+    packets.close_open();
+    let (mut sent_packets, mut sent_bytes) = (0, 0);
+    let mut facade = world.resource_mut::<NetworkStreamDriver>();
+    while let Some(packet) = packets.front() {
+        if let Err(error) = facade.store().send(handle, Pipeline::ReliableOrdered, packet) {
+            tracing::debug!("RPCs wait: {error}");
+            break;
+        }
+        sent_packets += 1;
+        sent_bytes += packet.len() as u64;
+        packets.pop_front();
+    }
+    let mut stats = world.resource_mut::<NetworkStats>();
+    stats.sent_bytes += sent_bytes;
+    stats.sent_rpc_packets += sent_packets;
+}
+
+/// What can't leave now is dropped, as it would be on the way.
+fn flush_unreliable(world: &mut World, handle: ConnectionHandle, packets: &mut Packets) {
+    packets.close_open();
+    while let Some(packet) = packets.pop_front() {
+        let mut facade = world.resource_mut::<NetworkStreamDriver>();
+        let fits = packet.len() <= facade.max_datagram_bytes(handle);
+        let pipeline = if fits { Pipeline::Unreliable } else { Pipeline::UnreliableFragmented };
+        let result = facade.store().send(handle, pipeline, &packet);
+        let mut stats = world.resource_mut::<NetworkStats>();
+        match result {
+            Ok(()) => {
+                stats.sent_bytes += packet.len() as u64;
+                stats.sent_unreliable_rpc_packets += 1;
+            }
+            Err(error) => {
+                stats.dropped_messages += 1;
+                tracing::debug!("unreliable RPCs are dropped: {error}");
+            }
         }
     }
 }

@@ -3,17 +3,17 @@
 
 use bevy_ecs::prelude::{Entity, Query, Res};
 use bevy_ecs::system::SystemParam;
-use ghostline_wire::{BitWriter, NetworkTick};
+use ghostline_wire::{BitWriter, NetworkTick, RpcName};
 use thiserror::Error;
 
-use super::data::RpcCommand;
+use super::data::{RpcCommand, RpcDelivery, RpcValueError};
 use super::ghost_ref::GhostMapping;
 use super::registry::RpcCollection;
 use super::send::may_send;
 use crate::connection::{ConnectionStatus, NetworkStreamConnection, NetworkStreamDriver, OutgoingRpcDataStreamBuffer};
 use crate::ghost::GhostInstance;
 
-/// Why an RPC was not taken. Nothing of it was queued, and what was queued before is untouched.
+/// Why an RPC was not taken. Nothing of it was queued (but see [`FullForSome`](Self::FullForSome)), and what was queued before is untouched.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendRpcError {
@@ -32,9 +32,25 @@ pub enum SendRpcError {
     /// Too much waits for the other side already: back off.
     #[error("{limit} bytes of RPCs wait on this connection already; send less, or less often")]
     Full {
-        /// [`MAX_WAITING_RPC_BYTES`](super::MAX_WAITING_RPC_BYTES).
+        /// [`MAX_WAITING_RPC_BYTES`](super::MAX_WAITING_RPC_BYTES), of unreliable RPCs
+        /// [`MAX_WAITING_UNRELIABLE_RPC_BYTES`](super::MAX_WAITING_UNRELIABLE_RPC_BYTES).
         limit: usize,
     },
+    /// Of a broadcast: it is on its way to `sent` connections, but `full` others have no room for it.
+    #[error(
+        "{full} of the connections hold {limit} bytes of RPCs already and miss this one, {sent} get it; send less, or less often"
+    )]
+    FullForSome {
+        /// Connections that get it.
+        sent: usize,
+        /// Connections that miss it.
+        full: usize,
+        /// As in [`Full`](Self::Full).
+        limit: usize,
+    },
+    /// A field's value can't be sent.
+    #[error(transparent)]
+    Value(#[from] RpcValueError),
     /// More than one RPC may carry.
     #[error("its payload of {bytes} bytes is above the limit of {limit}; split it")]
     TooLarge {
@@ -73,8 +89,8 @@ impl RpcSender<'_, '_> {
     /// # Errors
     /// See [`SendRpcError`].
     pub fn send<T: RpcCommand>(&mut self, target: Entity, rpc: T) -> Result<(), SendRpcError> {
-        let (type_index, payload, is_approval) = self.encode(rpc)?;
-        self.push(target, type_index, &payload, is_approval)
+        let encoded = self.encode(rpc)?;
+        self.push(target, &encoded)
     }
 
     /// Sends to the server, from a client.
@@ -86,52 +102,56 @@ impl RpcSender<'_, '_> {
         self.send(server, rpc)
     }
 
-    /// Sends to every connection that is ready for it, and returns to how many.
+    /// Sends to every connection that is ready for it, and returns to how many. A connection without room costs the others nothing.
     ///
     /// # Errors
-    /// See [`SendRpcError`]. The first connection without room ends it; those before it get the RPC.
+    /// See [`SendRpcError`].
     pub fn broadcast<T: RpcCommand>(&mut self, rpc: T) -> Result<usize, SendRpcError> {
-        let (type_index, payload, is_approval) = self.encode(rpc)?;
+        let encoded = self.encode(rpc)?;
         let targets: Vec<Entity> = self.facade.connections().map(|(_, entity)| entity).collect();
         if targets.is_empty() {
             return Err(SendRpcError::NoConnection);
         }
-        let mut sent = 0;
+        let (mut sent, mut full, mut limit) = (0, 0, 0);
         for target in targets {
-            match self.push(target, type_index, &payload, is_approval) {
+            match self.push(target, &encoded) {
                 Ok(()) => sent += 1,
                 Err(SendRpcError::NotReady(_) | SendRpcError::NotAConnection(_)) => {}
+                Err(SendRpcError::Full { limit: reached }) => (full, limit) = (full + 1, reached),
                 Err(error) => return Err(error),
             }
         }
-        Ok(sent)
+        if full == 0 { Ok(sent) } else { Err(SendRpcError::FullForSome { sent, full, limit }) }
     }
 
-    fn encode<T: RpcCommand>(&self, mut rpc: T) -> Result<(u16, BitWriter, bool), SendRpcError> {
-        let (type_index, entry) = self.collection.of_type::<T>().ok_or(SendRpcError::NotRegistered(T::name()))?;
-        let is_approval = entry.is_approval;
+    fn encode<T: RpcCommand>(&self, mut rpc: T) -> Result<Encoded, SendRpcError> {
+        let (name, entry) = self.collection.of_type::<T>().ok_or(SendRpcError::NotRegistered(T::name()))?;
+        let (is_approval, delivery) = (entry.is_approval, entry.delivery);
+        rpc.check()?;
         let identity_of = |entity| identity(self.ghosts.get(entity).ok()?);
         rpc.map_ghosts(&GhostMapping::sending(&identity_of));
         let mut payload = BitWriter::new();
         rpc.encode(&mut payload);
-        Ok((type_index, payload, is_approval))
+        Ok(Encoded { name, is_approval, delivery, payload })
     }
 
-    fn push(
-        &mut self,
-        target: Entity,
-        type_index: u16,
-        payload: &BitWriter,
-        is_approval: bool,
-    ) -> Result<(), SendRpcError> {
+    fn push(&mut self, target: Entity, rpc: &Encoded) -> Result<(), SendRpcError> {
         let Ok((connection, mut outgoing)) = self.connections.get_mut(target) else {
             return Err(SendRpcError::NotAConnection(target));
         };
-        if !may_send(connection.state, is_approval) {
+        if !may_send(connection.state, rpc.is_approval) {
             return Err(SendRpcError::NotReady(connection.state));
         }
-        outgoing.push(type_index, payload)
+        outgoing.push(rpc.name, rpc.delivery, &rpc.payload)
     }
+}
+
+/// An RPC as it travels, whoever it goes to.
+struct Encoded {
+    name: RpcName,
+    is_approval: bool,
+    delivery: RpcDelivery,
+    payload: BitWriter,
 }
 
 /// What the link knows a ghost by, once it has an id.

@@ -63,17 +63,27 @@ fn show_interpolated(
     blend(&mut entity, ty, from, to, shown.factor);
 }
 
-/// What of a predicted ghost is not predicted shows the newest row.
+/// What of a predicted ghost is not predicted shows the newest row; and what other players did goes into its command buffers, tick by tick.
 fn show_unpredicted(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost) {
+    ghost.has_new_input = false;
     let Some((tick, row)) = ghost.history.newest().filter(|_| ty.has_unpredicted_components()) else { return };
     let key = (tick, tick, 0);
     if ghost.shown == Some(key) {
         return;
     }
     let Some(mut entity) = ghost.entity.and_then(|entity| world.get_entity_mut(entity).ok()) else { return };
-    ghost.shown = Some(key);
+    let shown_before = ghost.shown.replace(key);
     for (vtable, lanes) in ty.components.iter().filter(|(vtable, _)| !vtable.is_predicted) {
         (vtable.read_lanes)(&mut entity, row.get(lanes.clone()).unwrap_or_default());
+    }
+    if ty.replicated_inputs.is_empty() {
+        return;
+    }
+    let first = shown_before.and_then(|(tick, ..)| ghost.history.index_at_or_before(tick)).map_or(0, |index| index + 1);
+    for (tick, row) in (first..).map_while(|index| ghost.history.get(index)) {
+        for (receive, lanes) in &ty.replicated_inputs {
+            ghost.has_new_input |= receive(&mut entity, tick, row.get(lanes.clone()).unwrap_or_default());
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct HeldGhost {
     pub entity: Option<Entity>,
     pub history: RowHistory,
     pub predicted: bool,
+    /// Whether another player's input was not what prediction expected: told in this pass.
+    pub has_new_input: bool,
     /// The rows and factor shown last, to leave components alone when nothing moved.
     pub shown: Option<(NetworkTick, NetworkTick, u32)>,
 }

@@ -231,6 +231,7 @@ impl Decoder {
                     entity: None,
                     history,
                     predicted: false,
+                    has_new_input: false,
                     shown: None,
                 }));
                 snapshots.waiting.push(slot);

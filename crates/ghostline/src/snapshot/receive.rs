@@ -86,13 +86,14 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8]) {
                     entry.type_id,
                     entry.schema_hash
                 );
-                close(world, entity, DisconnectReason::BadProtocolVersion);
+                let text = "a ghost type is unknown here, or has other components";
+                close(world, entity, DisconnectReason::BadProtocolVersion, text);
             }
             SnapshotError::Malformed(error) => {
                 let now = world.resource::<FrameClock>().now;
                 if world.resource_mut::<ClientSnapshots>().count_error(now) {
                     tracing::error!("snapshots can't be decoded ({error}), again and again; closing the connection");
-                    close(world, entity, DisconnectReason::ProtocolError);
+                    close(world, entity, DisconnectReason::ProtocolError, "snapshots can't be decoded");
                 } else {
                     tracing::warn!("a snapshot could not be decoded ({error}); asking the server for a fresh start");
                 }

@@ -6,7 +6,7 @@ use ghostline_wire::NetworkTick;
 use super::client::ClientSnapshots;
 use crate::connection::{NetworkId, live_connections};
 use crate::ghost::{
-    GhostInstance, GhostOwnerIsLocal, GhostRegistry, Slot, SpawnedGhostEntityMap, insert_ghost_components,
+    GhostInstance, GhostOwnerIsLocal, GhostRegistry, LostGhosts, Slot, SpawnedGhostEntityMap, insert_ghost_components,
 };
 use crate::prediction::{Frozen, PredictedGhost};
 use crate::time::NetworkTime;
@@ -19,6 +19,7 @@ pub(crate) fn local_network_id(world: &World) -> Option<NetworkId> {
 
 /// Predicted ghosts appear at once, interpolated ones when the interpolation timeline reaches their first row.
 pub fn spawn_due_ghosts(world: &mut World) {
+    mourn_ghosts_despawned_by_hand(world);
     if world.resource::<ClientSnapshots>().waiting.is_empty() {
         return;
     }
@@ -32,6 +33,29 @@ pub fn spawn_due_ghosts(world: &mut World) {
             }
         }
     });
+}
+
+/// A ghost is the server's: one that the game has despawned here, by mistake, is made again.
+fn mourn_ghosts_despawned_by_hand(world: &mut World) {
+    let lost = std::mem::take(&mut world.resource_mut::<LostGhosts>().0);
+    for (instance, entity) in lost {
+        let mut snapshots = world.resource_mut::<ClientSnapshots>();
+        // What the library despawns it holds no more.
+        let held = instance
+            .slot()
+            .and_then(|slot| snapshots.ghost_mut(slot))
+            .filter(|ghost| ghost.entity == Some(entity) && Some(ghost.spawn_tick) == instance.spawn_tick);
+        let Some(ghost) = held else { continue };
+        (ghost.entity, ghost.shown) = (None, None);
+        let slot = ghost.slot;
+        snapshots.waiting.push(slot);
+        let name = world.resource::<GhostRegistry>().get(instance.ghost_type).map_or("?", |ty| &ty.prefab.name);
+        tracing::error!(
+            "ghost {} of type `{name}` was despawned by this client's game; ghosts are the server's, so it is made again. Despawn it on the \
+             server, or hide it here",
+            instance.ghost_id
+        );
+    }
 }
 
 /// True if the ghost no longer waits.

@@ -108,10 +108,13 @@ impl ClientLoop {
                 self.elapsed.add_ticks(span, step);
                 (span.duration(step).unwrap_or_default(), batch_size(previous, position))
             }
-            // The first frame with a tick has no distance to go by.
+            // The first frame with a tick has no distance to go by. From here on time is a whole number of steps at every whole tick, so that fixed
+            // sub-steps lie on multiples of their length.
             None => {
+                let before = self.elapsed.get();
                 self.elapsed.add_duration(input.dt);
-                (input.dt, 1)
+                self.elapsed.align(position.fraction_q32(), step);
+                (self.elapsed.get().saturating_sub(before), 1)
             }
         };
         self.previous = Some(position);
@@ -296,7 +299,9 @@ mod tests {
     fn the_step_is_what_the_clock_moved_and_the_batch_counts_the_partial_tick_again() {
         let mut frames = Frames::new();
         let first = frames.frame(10.0);
-        assert_eq!((first.delta, frames.time.simulation_step_batch_size), (Duration::from_millis(10), 1));
+        let tick = Duration::from_nanos(16_666_667);
+        assert!(first.delta.abs_diff(tick).as_nanos() <= 2, "10 ms, and on to a whole tick: {:?}", first.delta);
+        assert_eq!(frames.time.simulation_step_batch_size, 1);
         assert_eq!(frames.time.effective_input_latency_ticks, 3);
         // (delta in 1/60 ticks, batch) of a frame at each target.
         let expected =
@@ -306,7 +311,7 @@ mod tests {
             assert_eq!(frame.delta, Duration::from_secs_f64(ticks / 60.0));
             assert_eq!(frames.time.simulation_step_batch_size, batch_size, "{target}");
         }
-        assert_eq!(frames.client.elapsed(), Duration::from_millis(10) + Duration::from_nanos(7_000_000_000 / 60));
+        assert!(frames.client.elapsed().abs_diff(Duration::from_nanos(8_000_000_000 / 60)).as_nanos() <= 2);
         assert_eq!(frames.time.elapsed_network_time, frames.client.elapsed().as_secs_f64());
     }
 
@@ -362,7 +367,11 @@ mod tests {
         assert!(!frames.frame(936.5).runs);
         let frame = frames.frame(900.5);
         assert!(frame.runs);
-        assert_eq!(frame.delta, Duration::from_millis(10));
+        assert!(
+            (10..27).contains(&frame.delta.as_millis()),
+            "its own length, and on to the ticks' time: {:?}",
+            frame.delta
+        );
         assert_eq!((frames.time.server_tick, frames.time.simulation_step_batch_size), (Some(NetworkTick::new(901)), 1));
         assert!(frames.frame(901.5).runs);
     }
@@ -423,6 +432,7 @@ mod tests {
             let mut target = TickPoint::at(NetworkTick::new(start));
             let mut last: Option<TickPoint> = None;
             let mut sum = TickSpan::ZERO;
+            let mut aligned = Duration::ZERO;
             for ticks in moves {
                 target = target.moved_by(TickSpan::from_f64(ticks));
                 let input = ClientFrameInput {
@@ -441,14 +451,21 @@ mod tests {
                     prop_assert!(now.since(last) > TickSpan::ZERO);
                     sum = sum.plus(now.since(last));
                     prop_assert!(frame.delta > Duration::ZERO);
+                } else if frame.runs {
+                    aligned += frame.delta;
                 }
                 if !frame.runs {
                     prop_assert_eq!(Some(now), last);
                 }
                 last = Some(now);
             }
-            let exact = sum.to_f64() / 60.0;
+            let exact = sum.to_f64() / 60.0 + aligned.as_secs_f64();
             prop_assert!((frames.client.elapsed().as_secs_f64() - exact).abs() < 2e-9);
+            // At a whole tick, time is a whole number of steps.
+            let ticks = frames.client.elapsed().as_secs_f64() * 60.0;
+            let fraction = last.map_or(0.0, |last| f64::from(last.fraction_q32()) / f64::from(u32::MAX));
+            let off = (ticks - fraction).rem_euclid(1.0);
+            prop_assert!(off.min(1.0 - off) < 1e-6, "{ticks} ticks at a fraction of {fraction}");
         }
     }
 }

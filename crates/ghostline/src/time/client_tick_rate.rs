@@ -36,6 +36,9 @@ pub struct ClientTickRate {
     pub target_command_slack: u32,
     /// Commands sent beyond the slack, against loss; 1 to 32 is sensible. Default 2.
     pub num_additional_commands_to_send: u32,
+    /// Whether a packet carries more commands than that while many packets get lost: so many that hardly a command is lost with all packets that
+    /// hold it. Default no.
+    pub redundancy_follows_loss: bool,
     /// How many ticks that were predicted before may be merged into one step, 0 to 16; 0 counts as 1. Default 0.
     pub max_prediction_step_batch_size_repeated_tick: i32,
     /// How many ticks that are predicted for the first time may be merged into one step, 0 to 16; 0 counts as 1. Default 0.
@@ -72,6 +75,7 @@ impl Default for ClientTickRate {
             default_classification_allowable_tick_period: 5,
             target_command_slack: 2,
             num_additional_commands_to_send: 2,
+            redundancy_follows_loss: false,
             max_prediction_step_batch_size_repeated_tick: 0,
             max_prediction_step_batch_size_first_time_tick: 0,
             prediction_loop_update_mode: PredictionLoopUpdateMode::RequirePredictedGhost,
@@ -176,6 +180,19 @@ impl ClientTickRate {
             .clamp(1, Self::MAX_COMMANDS_PER_PACKET)
     }
 
+    /// How many commands a packet carries if this share of packets is lost (0 to 1): at least [`commands_per_packet`](Self::commands_per_packet), at most
+    /// [`Self::MAX_COMMANDS_PER_PACKET`]; between them, so many that one command in a thousand is lost with every packet that held it.
+    pub fn commands_per_packet_at_loss(&self, loss: f32) -> u32 {
+        const LOST_COMMANDS: f32 = 1e-3;
+        let loss = if loss.is_finite() { loss.clamp(0.0, 0.99) } else { 0.0 };
+        if loss == 0.0 {
+            return self.commands_per_packet();
+        }
+        // The cast saturates, and the quotient of two negative logarithms is positive.
+        let needed = (LOST_COMMANDS.ln() / loss.ln()).ceil() as u32;
+        self.commands_per_packet().max(needed).min(Self::MAX_COMMANDS_PER_PACKET)
+    }
+
     /// Batch size for ticks that were predicted before, 1 to [`Self::MAX_PREDICTION_BATCH_SIZE`].
     pub fn repeated_tick_batch_size(&self) -> u32 {
         self.max_prediction_step_batch_size_repeated_tick.clamp(1, Self::MAX_PREDICTION_BATCH_SIZE).unsigned_abs()
@@ -249,6 +266,14 @@ mod tests {
         assert_eq!(none.commands_per_packet(), 1);
         let many = ClientTickRate { target_command_slack: u32::MAX, ..Default::default() };
         assert_eq!(many.commands_per_packet(), 32);
+    }
+
+    #[test]
+    fn the_more_is_lost_the_more_commands_a_packet_carries_within_the_bounds() {
+        let rate = ClientTickRate::default();
+        let at = |loss| rate.commands_per_packet_at_loss(loss);
+        assert_eq!([0.0, 0.05, 0.1, 0.2, 1.0 / 3.0, 0.5].map(at), [4, 4, 4, 5, 7, 10]);
+        assert_eq!([0.9, 1.0, f32::NAN, -1.0, f32::INFINITY].map(at), [32, 32, 4, 4, 4]);
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //! Told the length of every frame, by the frame of each world and by the process for all of its worlds; what it finds goes to the log, and is
 //! there to be asked for by whoever has to know.
 
-use std::time::Duration;
-
 use bevy_ecs::resource::Resource;
+use std::time::Duration;
 
 /// A frame came late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +27,10 @@ pub struct StallWatchdog {
     pub threshold: Duration,
     /// Whether stalls are logged. Default `true`.
     pub logs: bool,
+    /// A stall this long, or longer, of a world that is connected is an error and not only a warning, once per world: its peers are about to take it
+    /// for dead. `None`: never. Default [`Self::DEFAULT_ALARM`].
+    pub alarm_after: Option<Duration>,
+    alarmed: bool,
     current: Option<Stall>,
     previous: Duration,
     longest: Duration,
@@ -41,6 +44,8 @@ impl Default for StallWatchdog {
         Self {
             threshold: Self::DEFAULT_THRESHOLD,
             logs: true,
+            alarm_after: Some(Self::DEFAULT_ALARM),
+            alarmed: false,
             current: None,
             previous: Duration::ZERO,
             longest: Duration::ZERO,
@@ -53,6 +58,9 @@ impl Default for StallWatchdog {
 impl StallWatchdog {
     /// Default of [`Self::threshold`]: six ticks at the default rate, and longer than any frame that a player would call one.
     pub const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
+    /// Default of [`Self::alarm_after`]: half of the default time after which a silent peer is given up
+    /// ([`disconnect_timeout_ms`](crate::transport::DriverSettings::disconnect_timeout_ms)).
+    pub const DEFAULT_ALARM: Duration = Duration::from_secs(5);
     /// Stalls within this time of one that was told are told only if they are twice as long.
     pub const QUIET: Duration = Duration::from_secs(10);
 
@@ -78,6 +86,16 @@ impl StallWatchdog {
         }
         self.current = Some(Stall { length: dt, is_news, is_sudden: dt >= previous.saturating_mul(Self::SUDDEN) });
         self.current
+    }
+
+    /// Whether a stall of this length is an error, if the world is connected.
+    pub(crate) fn would_alarm(&self, length: Duration) -> bool {
+        self.logs && !self.alarmed && self.alarm_after.is_some_and(|limit| length >= limit)
+    }
+
+    /// The error was told.
+    pub(crate) fn note_alarm(&mut self) {
+        self.alarmed = true;
     }
 
     /// The stall that this frame ended; `None` in an ordinary frame.

@@ -78,6 +78,14 @@ impl ExactElapsed {
         self.elapsed = self.elapsed.saturating_add(dt);
     }
 
+    /// Goes on, by less than a tick, to the next time that is a whole number of ticks and `fraction_q32`.
+    pub(super) fn align(&mut self, fraction_q32: u32, step: TickStep) {
+        let now = TickSpan::from_duration(self.elapsed, step).to_q32();
+        // The lower half of the fixed-point number, which is all that is cut to.
+        let missing = fraction_q32.wrapping_sub(now as u32);
+        self.add_ticks(TickSpan::from_q32(missing.into()), step);
+    }
+
     /// Adds whole and partial ticks. Negative spans are ignored: elapsed time does not run backwards.
     pub(super) fn add_ticks(&mut self, span: TickSpan, step: TickStep) {
         let Ok(ticks_q32) = u64::try_from(span.to_q32()) else {
@@ -130,6 +138,19 @@ mod tests {
             elapsed.add_ticks(TickSpan::from_q32(0xC000_0000), step);
         }
         assert_eq!(elapsed.get(), Duration::from_secs(43));
+    }
+
+    #[test]
+    fn time_can_be_brought_in_line_with_ticks() {
+        let step = TickStep::from_hertz(50);
+        for (start_ms, quarters, expected_ms) in [(0, 0, 0), (7, 0, 20), (20, 1, 25), (26, 1, 45), (44, 1, 45)] {
+            let mut elapsed = ExactElapsed::starting_at(Duration::from_millis(start_ms));
+            elapsed.align(quarters << 30, step);
+            assert!(
+                elapsed.get().abs_diff(Duration::from_millis(expected_ms)) <= Duration::from_nanos(2),
+                "{start_ms}"
+            );
+        }
     }
 
     #[test]

@@ -34,8 +34,11 @@ pub struct TimeSyncInput<'a> {
     pub in_game: bool,
     /// The newest snapshot that was received; `None` before the first, and while the connection has lost track of them.
     pub latest_snapshot: Option<NetworkTick>,
-    /// Smoothed round trip in ms.
+    /// Smoothed round trip in ms, as measured with our own packets; 0 before the first measurement.
     pub estimated_rtt_ms: f32,
+    /// What the transport takes for the round trip, in ms, until there is a measurement; 0 if it does not say. Prediction begins by it, so that the first
+    /// commands aren't late.
+    pub transport_rtt_ms: f32,
     /// Deviation of the round trip in ms.
     pub deviation_rtt_ms: f32,
     /// How late commands reach the server, as the newest snapshot says: 1/256 tick, negative if they are early.
@@ -47,6 +50,13 @@ pub struct TimeSyncInput<'a> {
     pub rate: &'a ClientServerTickRate,
     /// The client's settings.
     pub client_rate: &'a ClientTickRate,
+}
+
+impl TimeSyncInput<'_> {
+    /// The round trip as far as it is known.
+    fn round_trip_ms(&self) -> f32 {
+        if self.estimated_rtt_ms > 0.0 { self.estimated_rtt_ms } else { self.transport_rtt_ms }
+    }
 }
 
 /// Where the client is to be in this frame.
@@ -118,7 +128,7 @@ impl TimeSync {
             return TimeSyncOutput::default();
         }
         let lead = Lead::new(
-            input.estimated_rtt_ms.into(),
+            input.round_trip_ms().into(),
             input.deviation_rtt_ms.into(),
             input.is_in_process,
             input.rate,
@@ -187,7 +197,7 @@ impl Running {
         let estimator = SnapshotEstimator::new(snapshot, input.now_ms, deviation_ms, input.rate);
         let mut prediction = PredictionController::new(lead.predict_from(snapshot), snapshot);
         let knows_rtt = input.is_in_process || input.estimated_rtt_ms > 0.0;
-        if input.is_in_process || !knows_rtt {
+        if input.is_in_process || input.round_trip_ms() == 0.0 {
             // A snapshot comes in after the clocks were read, so this one is a frame old. Over a network with a known round trip the
             // slack covers that; otherwise it would make the first commands late.
             let dt = if input.is_in_process { in_process_frame_dt(input.dt, input.rate) } else { input.dt };
@@ -255,6 +265,7 @@ mod tests {
             in_game: true,
             latest_snapshot: snapshot.map(NetworkTick::new),
             estimated_rtt_ms: 100.0,
+            transport_rtt_ms: 0.0,
             deviation_rtt_ms: 0.0,
             command_age_q8: -512,
             is_in_process: false,
@@ -303,6 +314,18 @@ mod tests {
         // The time since the snapshot came in counts.
         sync = TimeSync::new();
         assert_eq!(sync.update(&in_process).predict_target.map(TickPoint::tick), Some(NetworkTick::new(1002)));
+    }
+
+    #[test]
+    fn until_a_round_trip_is_measured_the_transports_word_counts() {
+        let (rate, client_rate) = (ClientServerTickRate::default().resolve_defaults(), ClientTickRate::default());
+        let unmeasured =
+            TimeSyncInput { estimated_rtt_ms: 0.0, transport_rtt_ms: 100.0, ..input(&rate, &client_rate, Some(1000)) };
+        let mut sync = TimeSync::new();
+        assert_eq!(sync.update(&unmeasured).predict_target, at(1008));
+        // What was measured is longer: prediction makes up for it at once.
+        let measured = TimeSyncInput { estimated_rtt_ms: 150.0, ..input(&rate, &client_rate, Some(1001)) };
+        assert_eq!(sync.update(&measured).predict_target.map(TickPoint::tick), Some(NetworkTick::new(1012)));
     }
 
     #[test]
@@ -377,6 +400,7 @@ mod tests {
                     in_game: true,
                     latest_snapshot: frame.snapshot_step.map(|_| snapshot),
                     estimated_rtt_ms: frame.rtt_ms,
+                    transport_rtt_ms: frame.deviation_ms,
                     deviation_rtt_ms: frame.deviation_ms,
                     command_age_q8: frame.command_age_q8,
                     is_in_process: frame.is_in_process,

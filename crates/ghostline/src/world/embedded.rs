@@ -147,8 +147,9 @@ fn run_frame(world: &mut World) {
     let worlds = beside.worlds();
     worlds.set_now(now);
     worlds.thin_clients().follow(world.resource::<NetworkStreamDriver>().last_server());
+    let is_told = frame::is_alarming(world, dt);
     frame::note_stall(world, now, dt);
-    worlds.note_frame(dt);
+    worlds.note_frame(dt, is_told);
     let servers = [WorldKind::Local, WorldKind::Server];
     let clients = [WorldKind::Client, WorldKind::ThinClient];
     match worlds.order() {

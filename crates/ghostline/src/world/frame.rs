@@ -12,15 +12,15 @@ use ghostline_wire::NetworkTick;
 use std::time::Duration;
 
 use super::drivers::DriverConstructionError;
-use super::kind::WorldKind;
+use super::kind::{WorldKind, kind_of};
 use super::world_commands::WorldCommands;
 use crate::command::CommandRegistry;
 use crate::connection::{
-    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions,
+    self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions, LogLimits,
     NetworkIdAllocation, NetworkProtocolVersion, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver,
-    NetworkStreamInGame, live_connections, protocol_version,
+    NetworkStreamInGame, WaitingRoom, live_connections, protocol_version,
 };
-use crate::ghost::{GhostChanges, GhostRegistry, SpawnedGhostEntityMap};
+use crate::ghost::{GhostChanges, GhostRegistry, LostGhosts, SpawnedGhostEntityMap};
 use crate::rpc::{ReceivedRpcs, RpcCollection, RpcRequests};
 use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
 use crate::snapshot;
@@ -105,6 +105,7 @@ pub(super) fn prepare(
         world.init_resource::<ConnectionEvents>();
         world.init_resource::<Messages<ConnectionChanged>>();
         world.init_resource::<ConnectionRequests>();
+        world.init_resource::<LogLimits>();
         world.init_resource::<NetworkStats>();
         world.init_resource::<RpcCollection>();
         world.init_resource::<RpcRequests>();
@@ -116,10 +117,12 @@ pub(super) fn prepare(
             world.init_resource::<NetworkIdAllocation>();
             world.init_resource::<ConnectionSecrets>();
             world.init_resource::<KnownSessions>();
+            world.init_resource::<WaitingRoom>();
             world.init_resource::<GhostChanges>();
         }
         WorldKind::Client | WorldKind::ThinClient => {
             world.init_resource::<ClientClocks>();
+            world.init_resource::<LostGhosts>();
             world.init_resource::<UnscaledClientTime>();
             world.init_resource::<ClientTickRate>();
             world.init_resource::<ClientServerTickRate>();
@@ -170,7 +173,8 @@ pub(super) fn finish(world: &mut World, kind: WorldKind) {
             rpcs.describe().chain(ghosts.describe()).chain(commands.describe()).collect();
         description.sort();
         let game_version = world.resource::<NetworkStreamDriver>().game_version();
-        let version = protocol_version(game_version, rpcs.hash(), component_collection);
+        let is_dynamic = rpcs.dynamic_assembly_list();
+        let version = protocol_version(game_version, rpcs.hash(), component_collection, is_dynamic);
         world.insert_resource(NetworkProtocolVersion { version, description });
     }
     snapshot::prepare(world, kind);
@@ -239,13 +243,31 @@ fn run_fixed(world: &mut World, kind: WorldKind, dt: Duration) {
     run_steps(world, kind, FRAME_END);
 }
 
-/// Takes in the length of a frame before it is run. Returns a stall that is worth a line in the log.
+/// Takes in the length of a frame before it is run, and tells a stall that endangers the world's connections. Returns one that is worth a line in the
+/// log and was not told.
 pub(super) fn note_stall(world: &mut World, now: Duration, dt: Duration) -> Option<Stall> {
+    let alarms = is_alarming(world, dt);
     let mut watchdog = world.resource_mut::<StallWatchdog>();
     let stall = watchdog.note_frame(now, dt);
     let logs = watchdog.logs;
+    if alarms {
+        watchdog.note_alarm();
+        tracing::error!(
+            "the application stopped ticking for {:.1} s while this {:?} world was connected; its peers soon take it for dead. Let the game run in \
+             the background (or disconnect before it pauses); `StallWatchdog::alarm_after` says after how long this is an error",
+            dt.as_secs_f64(),
+            kind_of(world)
+        );
+    }
     world.resource_mut::<FrameClock>().is_after_stall = stall.is_some_and(|stall| stall.is_sudden);
-    stall.filter(|stall| stall.is_news && logs)
+    stall.filter(|stall| stall.is_news && logs && !alarms)
+}
+
+/// Whether this world tells a stall of this length by itself.
+pub(super) fn is_alarming(world: &World, length: Duration) -> bool {
+    world.resource::<StallWatchdog>().would_alarm(length)
+        && kind_of(world).is_network()
+        && live_connections(world).next().is_some()
 }
 
 /// Says that the application, or one of its worlds, stopped ticking.
@@ -293,6 +315,12 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
         connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
     let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));
     let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
+    let measured_rtt_ms = ack.and_then(|ack| ack.rtt.estimated_ms());
+    let transport_rtt_ms = match (handle, measured_rtt_ms) {
+        (Some(handle), None) => world.resource_mut::<NetworkStreamDriver>().round_trip_ms(handle).unwrap_or(0.0),
+        _ => 0.0,
+    };
+    let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
     let in_game = connection.is_some_and(|entity| world.get::<NetworkStreamInGame>(entity).is_some());
     let dt = if is_in_process { in_process_frame_dt(dt, &rate) } else { dt };
     let input = TimeSyncInput {
@@ -300,7 +328,8 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
         now_ms: world.resource::<FrameClock>().clock.ms(),
         in_game,
         latest_snapshot: ack.and_then(|ack| ack.last_received_snapshot_by_local),
-        estimated_rtt_ms: ack.and_then(|ack| ack.rtt.estimated_ms()).unwrap_or(0.0),
+        estimated_rtt_ms: measured_rtt_ms.unwrap_or(0.0),
+        transport_rtt_ms,
         deviation_rtt_ms: ack.map_or(0.0, |ack| ack.rtt.deviation_ms()),
         command_age_q8: ack.map_or(0, |ack| ack.server_command_age),
         is_in_process,
@@ -310,12 +339,7 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let mut clocks = std::mem::take(&mut *world.resource_mut::<ClientClocks>());
     let output = clocks.sync.update(&input);
     if let Some(warning) = output.warning {
-        tracing::error!(
-            "the predicted server tick jumped by {} ticks, from {} to {}",
-            warning.ticks,
-            warning.from,
-            warning.to
-        );
+        tracing::error!("{warning}");
     }
     let frame_input = ClientFrameInput {
         dt,
@@ -327,13 +351,21 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     };
     let frame = clocks.frames.advance(&frame_input, &mut world.resource_mut::<NetworkTime>());
     if let (Some(jump), None) = (frame.jump_back, output.warning) {
-        tracing::error!("the predicted server tick jumped by {} ticks, from {} to {}", jump.ticks, jump.from, jump.to);
+        tracing::error!("{jump}");
     }
     *world.resource_mut::<ClientClocks>() = clocks;
     if frame.runs {
         mirror_time(world, StepTime { delta: frame.delta, elapsed: frame.elapsed });
     }
     frame.runs
+}
+
+/// Moves the tick that a client predicts by `ticks`, from its next frame on, as a server that jumped would. For tests and tools; in other worlds, and
+/// before the first snapshot, it does nothing.
+pub fn shift_predict_target(world: &mut World, ticks: i32) {
+    if let Some(mut clocks) = world.get_resource_mut::<ClientClocks>() {
+        clocks.sync.shift_predict_target(ticks);
+    }
 }
 
 /// The tick rates in force in this world.

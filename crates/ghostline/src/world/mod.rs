@@ -31,7 +31,7 @@ pub use drivers::{DriverConstructionError, DriverConstructor, DriverContext, InP
 pub use embedded::{EmbeddedClient, EmbeddedWorlds};
 pub use exit_signal::ExitSignal;
 pub use filter::AddSystemsIn;
-pub use frame::FrameClock;
+pub use frame::{FrameClock, shift_predict_target};
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
 pub use migration::{MigrationAppExt, MigrationError, MigrationTicket, WorldMigration};
@@ -42,4 +42,4 @@ pub use prepared::PreparedWorld;
 pub use runner::run_in_real_time;
 pub use thin_client::ThinClients;
 pub use world_commands::{MAX_WORLD_COMMANDS, WorldCommands};
-pub use worlds::{DEFAULT_WORLD_NAME, WorldError, WorldOrder, Worlds};
+pub use worlds::{DEFAULT_WORLD_NAME, WorldError, WorldOrder, Worlds, WorldsOverview};

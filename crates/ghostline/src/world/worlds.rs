@@ -4,6 +4,7 @@
 use bevy_app::AppExit;
 use bevy_ecs::prelude::World;
 use ghostline_transport::{DriverStore, InProcessNetwork};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use thiserror::Error;
@@ -20,7 +21,7 @@ use super::play_type::PlayType;
 use super::prepared::PreparedWorld;
 use super::thin_client::ThinClients;
 use super::world_commands::WorldCommands;
-use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
+use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver, WorldOverview};
 use crate::time::{FrameDemand, StallWatchdog, TargetFrameRateMode};
 
 /// In which order the worlds of a process run within a frame. In-process links deliver after each stage.
@@ -78,6 +79,23 @@ pub(super) const MAIN_WORLD: WorldId = WorldId(u64::MAX);
 
 /// The name of the local world that is there if nothing else was made.
 pub const DEFAULT_WORLD_NAME: &str = "default";
+
+/// All worlds of a process at one moment, each with its name: what listens, what connects, who is connected. Prints as lines for a log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorldsOverview {
+    /// The worlds, in the order in which they were made.
+    pub worlds: Vec<(String, WorldOverview)>,
+}
+
+impl fmt::Display for WorldsOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (name, world)) in self.worlds.iter().enumerate() {
+            let line_break = if place == 0 { "" } else { "\n" };
+            write!(f, "{line_break}world `{name}`, {world}")?;
+        }
+        Ok(())
+    }
+}
 
 /// The worlds of a process.
 pub struct Worlds {
@@ -337,6 +355,12 @@ impl Worlds {
         self.worlds.iter_mut()
     }
 
+    /// Which worlds there are, and who is connected to whom.
+    pub fn overview(&self) -> WorldsOverview {
+        let worlds = self.worlds.iter().map(|world| (world.name().to_owned(), WorldOverview::of(world.world())));
+        WorldsOverview { worlds: worlds.collect() }
+    }
+
     /// One world.
     pub fn get(&self, id: WorldId) -> Option<&NetWorld> {
         self.worlds.iter().find(|world| world.id() == id)
@@ -424,12 +448,16 @@ impl Worlds {
     /// calls [`run_stage`](Self::run_stage) itself, once for each kind of world, and then [`end_frame`](Self::end_frame).
     pub fn begin_frame(&mut self, dt: Duration) {
         self.now += dt;
-        self.note_frame(dt);
+        self.note_frame(dt, false);
     }
 
-    /// What every frame begins with, once the clock is right.
-    pub(super) fn note_frame(&mut self, dt: Duration) {
-        if let Some(stall) = self.watchdog.note_frame(self.now, dt).filter(|stall| stall.is_news && self.watchdog.logs)
+    /// What every frame begins with, once the clock is right. A stall is told once: by the worlds that it endangers (`is_told`, if that is one beside
+    /// these), or else for all of them.
+    pub(super) fn note_frame(&mut self, dt: Duration, is_told: bool) {
+        let stall = self.watchdog.note_frame(self.now, dt);
+        if let Some(stall) = stall.filter(|stall| stall.is_news && self.watchdog.logs)
+            && !is_told
+            && !self.worlds.iter().any(|world| frame::is_alarming(world.world(), dt))
         {
             frame::warn_of_stall(stall, None);
         }

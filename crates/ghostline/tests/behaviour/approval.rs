@@ -5,7 +5,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use ghostline::connection::{ConnectionError, ConnectionStatus};
 use ghostline::prelude::*;
-use ghostline_testkit::{Direction, MessageKind, WorldOrder};
+use ghostline_testkit::{Direction, MessageKind};
 
 #[derive(Component, ApprovalRpcCommand, Clone, Copy, PartialEq, Debug)]
 struct Ticket {
@@ -27,8 +27,8 @@ impl Plugin for Guarded {
 }
 
 /// A fleet that listens, with approval required on both sides.
-fn guarded_fleet(clients: usize, order: WorldOrder) -> Fleet {
-    let mut fleet = Fleet::builder().plugin(Guarded).clients(clients).order(order).build();
+fn guarded_fleet(clients: usize, shape: Shape) -> Fleet {
+    let mut fleet = shape.fleet().plugin(Guarded).clients(clients).build();
     fleet.server().world_mut().require_connection_approval(true).unwrap();
     for client in 0..clients {
         fleet.client(client).world_mut().require_connection_approval(true).unwrap();
@@ -75,7 +75,7 @@ fn event_states(fleet: &mut Fleet) -> (Vec<ConnectionStatus>, Vec<Vec<Connection
 
 #[test]
 fn the_approval_flow_takes_its_exact_ticks() {
-    let mut fleet = guarded_fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = guarded_fleet(1, SHAPES[0]);
     fleet.connect(0);
     assert_eq!(client_state(&mut fleet, 0), Some(ConnectionStatus::Connecting));
     fleet.ticks(2);
@@ -108,7 +108,7 @@ fn the_approval_flow_takes_its_exact_ticks() {
 fn connection_events_with_approval_are_raised_at_their_exact_ticks() {
     use ConnectionStatus::{Approval, Connected, Connecting, Disconnected, Handshake};
     for watched in [false, true] {
-        let mut fleet = guarded_fleet(3, WorldOrder::ServerFirst);
+        let mut fleet = guarded_fleet(3, SHAPES[0]);
         let endpoint = ([127, 0, 0, 1], ghostline_testkit::FLEET_PORT).into();
         let entities: Vec<Entity> = (0..3)
             .map(|client| {
@@ -190,9 +190,9 @@ fn connection_events_with_approval_are_raised_at_their_exact_ticks() {
 
 #[test]
 fn a_decision_may_take_many_ticks_and_come_in_any_state() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+    for shape in SHAPES {
         for wait in [0, 1, 2, 3, 5, 200] {
-            let mut fleet = guarded_fleet(1, order);
+            let mut fleet = guarded_fleet(1, shape);
             fleet.connect(0);
             while fleet.server().connections().is_empty() {
                 fleet.tick();
@@ -202,15 +202,15 @@ fn a_decision_may_take_many_ticks_and_come_in_any_state() {
             let connection = fleet.server().connections()[0];
             fleet.server().world_mut().entity_mut(connection).insert(ConnectionApproved);
             fleet.ticks(8);
-            assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1, "{order:?}, approved after {wait} ticks");
+            assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1, "{shape:?}, approved after {wait} ticks");
         }
     }
 }
 
 #[test]
 fn tickets_shown_while_connecting_arrive_all_and_in_order() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        let mut fleet = guarded_fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
         fleet.connect(0);
         for number in 0..3 {
             show_ticket(fleet.client(0).world_mut(), number);
@@ -220,22 +220,22 @@ fn tickets_shown_while_connecting_arrive_all_and_in_order() {
             fleet.tick();
             seen.extend(tickets(fleet.server().world_mut()).into_iter().map(|(number, _)| number));
         }
-        assert_eq!(seen, [0, 1, 2], "{order:?}");
+        assert_eq!(seen, [0, 1, 2], "{shape:?}");
         assert_eq!(client_state(&mut fleet, 0), Some(ConnectionStatus::Approval));
     }
 }
 
 #[test]
 fn a_refusal_reaches_the_player_with_its_text() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        let mut fleet = guarded_fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
         let entity = fleet.connect(0);
         fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
         fleet.ticks(6);
         let connection = fleet.server().connections()[0];
         let server = fleet.server().world_mut();
         server.disconnect_with_text(connection, DisconnectReason::ApprovalFailure, "the password is wrong");
-        fleet.ticks(3);
+        fleet.ticks(8);
         let state = fleet.client(0).world().get::<ConnectionState>(entity).unwrap().clone();
         assert_eq!(state.state, ConnectionStatus::Disconnected);
         assert_eq!(state.reason, Some(DisconnectReason::ApprovalFailure));
@@ -246,7 +246,7 @@ fn a_refusal_reaches_the_player_with_its_text() {
 
 #[test]
 fn a_refusal_without_a_reason_closes_all_the_same_and_takes_the_ticket_along() {
-    let mut fleet = guarded_fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = guarded_fleet(1, SHAPES[0]);
     fleet.connect(0);
     fleet.ticks(5);
     show_ticket(fleet.client(0).world_mut(), 7);
@@ -261,8 +261,8 @@ fn a_refusal_without_a_reason_closes_all_the_same_and_takes_the_ticket_along() {
 
 #[test]
 fn approval_that_does_not_come_ends_with_approval_timeout_on_both_sides() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        let mut fleet = guarded_fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
         fleet.logs().expect("Approval was not finished within 5s");
         let entity = fleet.connect(0);
         fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
@@ -271,14 +271,14 @@ fn approval_that_does_not_come_ends_with_approval_timeout_on_both_sides() {
         fleet.ticks(8);
         assert_eq!(server_states(&mut fleet), []);
         let state = fleet.client(0).world().get::<ConnectionState>(entity).unwrap();
-        assert_eq!(state.reason, Some(DisconnectReason::ApprovalTimeout), "{order:?}");
+        assert_eq!(state.reason, Some(DisconnectReason::ApprovalTimeout), "{shape:?}");
     }
 }
 
 #[test]
 fn an_ordinary_rpc_before_approval_ends_the_connection() {
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        let mut fleet = guarded_fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
         fleet.logs().expect(r"RPC `Chat\(line:u32\)` is not allowed on a connection in Approval");
         let entity = fleet.connect(0);
         fleet.ticks(8);
@@ -296,42 +296,48 @@ fn an_ordinary_rpc_before_approval_ends_the_connection() {
 
 #[test]
 fn requiring_approval_too_late_is_refused() {
-    let mut fleet = Fleet::builder().plugin(Guarded).build();
-    fleet.logs().expect("`require_connection_approval` was set after the world began to listen or connect");
-    fleet.listen();
-    fleet.connect(0);
-    let late = |world: &mut World| world.require_connection_approval(true);
-    assert!(matches!(late(fleet.server().world_mut()), Err(ConnectionError::TooLate { .. })));
-    assert!(matches!(late(fleet.client(0).world_mut()), Err(ConnectionError::TooLate { .. })));
-    fleet.ticks(16);
-    assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1, "the setting was ignored");
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Guarded).build();
+        fleet.logs().expect("`require_connection_approval` was set after the world began to listen or connect");
+        fleet.listen();
+        fleet.connect(0);
+        let late = |world: &mut World| world.require_connection_approval(true);
+        assert!(matches!(late(fleet.server().world_mut()), Err(ConnectionError::TooLate { .. })));
+        assert!(matches!(late(fleet.client(0).world_mut()), Err(ConnectionError::TooLate { .. })));
+        fleet.ticks(16);
+        assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1, "the setting was ignored");
+    }
 }
 
 #[test]
 fn approval_required_by_the_server_alone_is_said_once_and_ends_with_a_reason() {
-    let mut fleet = Fleet::builder().plugin(Guarded).build();
-    fleet.server().world_mut().require_connection_approval(true).unwrap();
-    fleet.logs().expect("the server requires approval, this client does not: call `require_connection_approval");
-    fleet.logs().expect("was not finished within 5s");
-    fleet.listen();
-    let entity = fleet.connect(0);
-    fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
-    fleet.ticks(310);
-    assert_eq!(fleet.logs().count("require_connection_approval"), 1);
-    let state = fleet.client(0).world().get::<ConnectionState>(entity).unwrap();
-    assert_eq!(state.reason, Some(DisconnectReason::ApprovalTimeout));
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Guarded).build();
+        fleet.server().world_mut().require_connection_approval(true).unwrap();
+        fleet.logs().expect("the server requires approval, this client does not: call `require_connection_approval");
+        fleet.logs().expect("was not finished within 5s");
+        fleet.listen();
+        let entity = fleet.connect(0);
+        fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
+        fleet.ticks(310);
+        assert_eq!(fleet.logs().count("require_connection_approval"), 1);
+        let state = fleet.client(0).world().get::<ConnectionState>(entity).unwrap();
+        assert_eq!(state.reason, Some(DisconnectReason::ApprovalTimeout));
+    }
 }
 
 #[test]
 fn approval_required_by_the_client_alone_is_said_once_and_it_connects() {
-    let mut fleet = Fleet::builder().plugin(Guarded).build();
-    fleet.client(0).world_mut().require_connection_approval(true).unwrap();
-    fleet.logs().expect("this client requires approval, the server does not");
-    fleet.listen();
-    fleet.connect(0);
-    fleet.ticks(16);
-    assert_eq!(fleet.logs().count("require_connection_approval"), 1);
-    assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1);
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Guarded).build();
+        fleet.client(0).world_mut().require_connection_approval(true).unwrap();
+        fleet.logs().expect("this client requires approval, the server does not");
+        fleet.listen();
+        fleet.connect(0);
+        fleet.ticks(16);
+        assert_eq!(fleet.logs().count("require_connection_approval"), 1);
+        assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1);
+    }
 }
 
 #[test]
@@ -353,7 +359,7 @@ fn an_approval_rpc_that_nobody_asked_for_is_sent_and_warned_about_on_request() {
 
 #[test]
 fn approving_where_it_does_nothing_is_warned_about() {
-    let mut fleet = guarded_fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = guarded_fleet(1, SHAPES[0]);
     fleet.logs().expect("which is no connection");
     fleet.logs().expect("a connection that is Connected");
     fleet.server().world_mut().spawn(ConnectionApproved);
@@ -372,7 +378,7 @@ fn approving_where_it_does_nothing_is_warned_about() {
 fn forged_approval_messages_end_the_connection_of_their_sender_alone() {
     // Numbers of the library's RPCs that only a server sends, and a second version.
     for (forged, payload) in [(1, vec![0]), (2, vec![1; 8]), (5, vec![7; 21]), (0, vec![0; 24]), (15, vec![])] {
-        let mut fleet = guarded_fleet(2, WorldOrder::ServerFirst);
+        let mut fleet = guarded_fleet(2, SHAPES[0]);
         fleet.logs().expect("an RPC packet was refused");
         fleet.connect(0);
         fleet.connect(1);
@@ -392,17 +398,19 @@ fn forged_approval_messages_end_the_connection_of_their_sender_alone() {
 
 #[test]
 fn thin_clients_are_approved_like_others() {
-    let mut fleet = Fleet::builder().plugin(Guarded).clients(0).thin_clients(1).build();
-    fleet.server().world_mut().require_connection_approval(true).unwrap();
-    fleet.thin_client(0).world_mut().require_connection_approval(true).unwrap();
-    fleet.listen();
-    let endpoint = ([127, 0, 0, 1], ghostline_testkit::FLEET_PORT).into();
-    fleet.thin_client(0).world_mut().connect(endpoint).unwrap();
-    show_ticket(fleet.thin_client(0).world_mut(), 3);
-    fleet.ticks(6);
-    let shown = tickets(fleet.server().world_mut());
-    assert_eq!(shown.len(), 1);
-    fleet.server().world_mut().entity_mut(shown[0].1).insert(ConnectionApproved);
-    fleet.ticks(4);
-    assert!(fleet.thin_client(0).network_id().is_some());
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Guarded).clients(0).thin_clients(1).build();
+        fleet.server().world_mut().require_connection_approval(true).unwrap();
+        fleet.thin_client(0).world_mut().require_connection_approval(true).unwrap();
+        fleet.listen();
+        let endpoint = ([127, 0, 0, 1], ghostline_testkit::FLEET_PORT).into();
+        fleet.thin_client(0).world_mut().connect(endpoint).unwrap();
+        show_ticket(fleet.thin_client(0).world_mut(), 3);
+        fleet.ticks(6);
+        let shown = tickets(fleet.server().world_mut());
+        assert_eq!(shown.len(), 1);
+        fleet.server().world_mut().entity_mut(shown[0].1).insert(ConnectionApproved);
+        fleet.ticks(4);
+        assert!(fleet.thin_client(0).network_id().is_some());
+    }
 }

@@ -4,7 +4,30 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use ghostline::prelude::*;
-pub(crate) use ghostline_testkit::Fleet;
+pub(crate) use ghostline_testkit::{Fleet, FleetBuilder};
+use ghostline_testkit::{Transport, WorldOrder};
+
+/// Host shape (in process) and remote shape (QUIC on a simulated network), in both orders.
+pub(crate) const SHAPES: [Shape; 4] = [
+    Shape { transport: Transport::InProcess, order: WorldOrder::ServerFirst },
+    Shape { transport: Transport::InProcess, order: WorldOrder::ClientFirst },
+    Shape { transport: Transport::Quic, order: WorldOrder::ServerFirst },
+    Shape { transport: Transport::Quic, order: WorldOrder::ClientFirst },
+];
+
+/// Over what the worlds of a test talk, and who is ticked first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Shape {
+    pub(crate) transport: Transport,
+    pub(crate) order: WorldOrder,
+}
+
+impl Shape {
+    /// A fleet of this shape.
+    pub(crate) fn fleet(self) -> FleetBuilder {
+        Fleet::builder().transport(self.transport).order(self.order)
+    }
+}
 
 #[derive(Component, GhostComponent, Clone, Copy, Default, PartialEq, Debug)]
 pub(crate) struct Position {

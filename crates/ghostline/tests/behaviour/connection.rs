@@ -6,16 +6,18 @@ use ghostline::prelude::*;
 
 #[test]
 fn one_client_connects_and_enters_the_game() {
-    let mut fleet = Fleet::builder().plugin(Game).build();
-    fleet.listen();
-    fleet.connect(0);
-    fleet.ticks(16);
-    assert_eq!(count::<NetworkId>(fleet.server().world_mut()), 1);
-    assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1);
-    fleet.go_in_game_all();
-    fleet.ticks(16);
-    assert_eq!(count::<NetworkStreamInGame>(fleet.server().world_mut()), 1);
-    assert_eq!(count::<NetworkStreamInGame>(fleet.client(0).world_mut()), 1);
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.listen();
+        fleet.connect(0);
+        fleet.ticks(16);
+        assert_eq!(count::<NetworkId>(fleet.server().world_mut()), 1);
+        assert_eq!(count::<NetworkId>(fleet.client(0).world_mut()), 1);
+        fleet.go_in_game_all();
+        fleet.ticks(16);
+        assert_eq!(count::<NetworkStreamInGame>(fleet.server().world_mut()), 1);
+        assert_eq!(count::<NetworkStreamInGame>(fleet.client(0).world_mut()), 1);
+    }
 }
 
 #[test]

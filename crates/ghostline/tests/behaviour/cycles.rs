@@ -1,11 +1,10 @@
 //! Connecting and disconnecting over and over, at every tick of a connection's life, with RPCs under way: RPC-12 to RPC-14, CONN-04,
-//! DISC-06. Set `GHOSTLINE_SOAK=1` for 10,000 cycles.
+//! DISC-06. `GHOSTLINE_SOAK` is the number of cycles per shape, 1 stands for 10,000.
 
 use crate::common::*;
 use bevy_app::App;
 use bevy_ecs::prelude::*;
 use ghostline::prelude::*;
-use ghostline_testkit::WorldOrder;
 
 #[derive(Component, RpcCommand, Clone, Copy)]
 struct Ping {
@@ -13,7 +12,9 @@ struct Ping {
 }
 
 /// A connection is connected by then; one more offset is one more tick in game.
-const OFFSETS: usize = 14;
+const OFFSETS: usize = 16;
+/// An end is known on both sides after so many ticks, at most.
+const END_TICKS: usize = 12;
 
 fn game(app: &mut App) {
     app.add_plugins(Game);
@@ -38,8 +39,8 @@ fn take_pings(world: &mut World, live: &[Entity], cycle: u32) {
     }
 }
 
-fn run(cycles: u32, order: WorldOrder) {
-    let mut fleet = Fleet::builder().plugin(game).order(order).build();
+fn run(cycles: u32, shape: Shape) {
+    let mut fleet = shape.fleet().plugin(game).build();
     fleet.listen();
     fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
     let mut baseline = None;
@@ -68,19 +69,22 @@ fn run(cycles: u32, order: WorldOrder) {
                 fleet.server().world_mut().disconnect(connection, DisconnectReason::ConnectionClose);
             }
         }
-        for _ in 0..4 {
+        for _ in 0..END_TICKS {
             fleet.tick();
             let (on_server, on_client) = (fleet.server().connections(), fleet.client(0).connections());
             take_pings(fleet.server().world_mut(), &on_server, cycle);
             take_pings(fleet.client(0).world_mut(), &on_client, cycle);
         }
-        assert!(fleet.client(0).connections().is_empty() && fleet.server().connections().is_empty(), "cycle {cycle}");
+        assert!(
+            fleet.client(0).connections().is_empty() && fleet.server().connections().is_empty(),
+            "{shape:?}, cycle {cycle}"
+        );
         let now = (entities(fleet.server().world_mut()), entities(fleet.client(0).world_mut()));
         // The first rounds make what is made once, such as observers and resources.
         if cycle as usize == OFFSETS {
             baseline = Some(now);
         } else if let Some(baseline) = baseline {
-            assert_eq!(now, baseline, "entities are left after cycle {cycle} at offset {offset}");
+            assert_eq!(now, baseline, "{shape:?}: entities are left after cycle {cycle} at offset {offset}");
         }
     }
     fleet.connect_all();
@@ -89,9 +93,11 @@ fn run(cycles: u32, order: WorldOrder) {
 
 #[test]
 fn connections_that_come_and_go_at_every_tick_leave_nothing_behind() {
-    let long = std::env::var_os("GHOSTLINE_SOAK").is_some();
-    let cycles = if long { 10_000 } else { 3 * OFFSETS as u32 };
-    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
-        run(cycles, order);
+    // Every offset in every way.
+    let short = 3 * OFFSETS as u32;
+    let soak = std::env::var("GHOSTLINE_SOAK").ok().and_then(|cycles| cycles.parse().ok());
+    let cycles = soak.map_or(short, |cycles| if cycles == 1 { 10_000 } else { cycles });
+    for shape in SHAPES {
+        run(cycles, shape);
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::common::*;
 use crate::dice::Dice;
+use crate::race::{Race, RaceOptions};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use ghostline::connection::ConnectionSecrets;
 use ghostline::prelude::*;
 use ghostline::world::{InProcessDrivers, ScheduleExecutor};
-use ghostline_testkit::{Direction, FRAME, Recorded, WorldOrder};
+use ghostline_testkit::{Direction, FRAME, LinkProfile, Recorded, WorldOrder};
 
 /// Players that press and run at random, by a seed of their own.
 struct Runners;
@@ -128,6 +129,42 @@ fn the_same_seed_gives_the_same_bytes_on_every_link() {
                 assert_eq!(first[client].len(), second[client].len(), "seed {seed}, {order:?}: client {client}");
             }
         }
+    }
+}
+
+/// Every predicted position of a run, tick by tick, bit by bit; and the packets of the link.
+fn predict_a_run(seed: u64) -> (Vec<(u32, [u32; 3])>, Vec<Recorded>) {
+    let mut race = Race::new(RaceOptions {
+        profile: LinkProfile::rtt(60).with_loss_percent(10.0).with_jitter_ms(15),
+        seed,
+        with_turbo: true,
+        ..RaceOptions::default()
+    });
+    race.fleet.link(0).record();
+    race.fleet.ticks(60);
+    race.start_engines();
+    let mut dice = Dice::new(seed);
+    let mut states = Vec::new();
+    for frame in 0..300 {
+        if frame % 40 == 20 {
+            race.server_car::<Position>().value.y += 0.5;
+            race.nudge_client(Vec3::X * 0.25);
+        }
+        race.fleet.tick_by(FRAME.mul_f64(dice.between(0.4, 1.8)));
+        let tick = race.fleet.client(0).server_tick().map_or(0, NetworkTick::index);
+        states.push((tick, race.client_car::<Position>(0).value.to_array().map(f32::to_bits)));
+    }
+    (states, race.fleet.link(0).recorded())
+}
+
+// NEW-50
+#[test]
+fn the_same_seed_predicts_rolls_back_and_sends_the_same_bit_by_bit() {
+    for seed in [1, 2] {
+        let (first, second) = (predict_a_run(seed), predict_a_run(seed));
+        assert_eq!(first.0, second.0, "seed {seed}");
+        assert!(first.1 == second.1, "seed {seed}: packets differ");
+        assert!(first.0.windows(2).filter(|pair| pair[0].1 != pair[1].1).count() > 100, "the car moves");
     }
 }
 

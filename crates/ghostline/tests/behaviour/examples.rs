@@ -1,10 +1,13 @@
 //! The examples do what they say: each is a program of its own, whose plugin is run here in virtual time.
 
-use ghostline_testkit::Fleet;
+use ghostline_testkit::{Fleet, LinkProfile, Transport};
 
 #[path = "../../examples/connection_monitor.rs"]
 #[expect(dead_code, unreachable_pub, reason = "a program of its own, whose plugin is run here")]
 mod connection_monitor;
+#[path = "../../examples/reconnect.rs"]
+#[expect(dead_code, unreachable_pub, reason = "a program of its own, whose plugin is run here")]
+mod reconnect;
 #[path = "../../examples/rpc_chat.rs"]
 #[expect(dead_code, unreachable_pub, reason = "a program of its own, whose plugin is run here")]
 mod rpc_chat;
@@ -32,4 +35,20 @@ fn both_sides_see_a_connection_come_and_go_with_its_reason() {
     assert_eq!(client, ["Connecting", "Handshake", "Connected", "Disconnected: ClosedByRemote"]);
     let server = fleet.server().world().resource::<connection_monitor::Seen>().0.clone();
     assert_eq!(server, ["Handshake", "Connected", "Disconnected: ConnectionClose"]);
+}
+
+#[test]
+fn a_client_that_was_cut_off_comes_back_to_what_it_had() {
+    for transport in [Transport::InProcess, Transport::Quic] {
+        let link = LinkProfile::rtt(80).with_loss_percent(2.0);
+        let mut fleet = Fleet::builder().plugin(reconnect::Reconnect).transport(transport).link(link).build();
+        fleet.connect_all();
+        fleet.ticks(300);
+        let diary = &fleet.client(0).world().resource::<reconnect::Diary>().0;
+        assert_eq!(
+            *diary,
+            ["welcome, 0 goals", "Timeout: the line is bad today", "welcome back, 3 goals"],
+            "{transport:?}"
+        );
+    }
 }

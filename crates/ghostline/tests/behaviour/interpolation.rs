@@ -1,4 +1,4 @@
-//! Interpolation: INT-01, and that what a client shows is the blend of the server's true values at its point in time.
+//! Interpolation: INT-01, INT-02, and that what a client shows is the blend of the server's true values at its point in time.
 
 use crate::common::*;
 use crate::dice::Dice;
@@ -185,6 +185,81 @@ fn at_half_the_network_rate_steady_motion_is_shown_exactly() {
         positions.push(shown);
     }
     assert!(positions.is_sorted(), "it never goes back");
+}
+
+// INT-02
+#[test]
+fn with_half_of_the_ticks_sent_a_ghost_that_stops_and_goes_is_never_off_by_more_than_a_snapshot_nor_ahead_of_the_truth()
+{
+    let rate = ClientServerTickRate { simulation_tick_rate: 30, network_tick_rate: 15, ..unmerged() };
+    let mut fleet = Fleet::builder().plugin(Trains(Timetable { period: 7, stopped: false })).tick_rate(rate).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    fleet.server().world_mut().spawn_ghost::<Train>(());
+    fleet.ticks(120);
+    let mut exact = 0;
+    for frame in 0..200 {
+        // Two frames per tick of the server.
+        fleet.tick();
+        let (from, to, fraction) = truth(&mut fleet);
+        let (tick, _) = point(&mut fleet);
+        let shown = shown(&mut fleet);
+        let expected = blend(from.blended, to.blended, fraction);
+        // Moving or standing from one snapshot to the next, and in the ticks beside them.
+        let is_moving = |tick: u32| (tick / 7).is_multiple_of(2);
+        let is_steady = (tick.saturating_sub(2)..=tick + 3).all(|near| is_moving(near) == is_moving(tick));
+        for (what, value) in [("interpolated", shown.blended), ("extrapolated", shown.extended)] {
+            let off = value - expected;
+            if is_steady {
+                assert!(off.abs() < EXACT, "frame {frame}, {what}: {value} instead of {expected}");
+            } else {
+                assert!(off.abs() <= 2.0 * SPEED + EXACT, "frame {frame}, {what}: {value} instead of {expected}");
+            }
+            let truth = &fleet.server().world().resource::<Truth>().0;
+            let newest = truth.last_key_value().unwrap().1.blended;
+            assert!(value <= newest + EXACT, "frame {frame}, {what}: {value} is ahead of {newest}");
+        }
+        exact += u32::from(is_steady);
+    }
+    assert!(exact > 20, "{exact} frames without a transition");
+}
+
+// N-08
+#[test]
+fn what_is_not_blended_changes_exactly_when_the_clock_passes_its_snapshot() {
+    let mut fleet = train_fleet(0, LinkProfile::rtt(60).with_periodic_loss(4), WorldOrder::ServerFirst, unmerged());
+    let mut changes = 0;
+    let mut before = shown(&mut fleet).stepped;
+    for frame in 0..300 {
+        fleet.tick_by(FRAME / 3);
+        let (tick, _) = point(&mut fleet);
+        let now = shown(&mut fleet).stepped;
+        let truth = &fleet.server().world().resource::<Truth>().0;
+        // A value of the truth, of this tick or, if that snapshot got lost, of the one before.
+        let is_of = |tick: u32| truth[&tick].stepped == now;
+        assert!(is_of(tick) || is_of(tick - 1) || is_of(tick - 2), "frame {frame}: {now} at tick {tick}");
+        assert!(now >= before);
+        changes += u32::from(now != before);
+        before = now;
+    }
+    assert!(changes > 60, "{changes} changes");
+}
+
+// N-07
+#[test]
+fn a_predicted_ghost_is_what_it_was_simulated_to_be_and_never_between_two_snapshots() {
+    let mut fleet = fleet_in_game(1);
+    let walker = fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
+    fleet.ticks(60);
+    for step in 1..=20 {
+        fleet.server().world_mut().get_mut::<Position>(walker).unwrap().value.x = step as f32;
+        for _ in 0..12 {
+            fleet.tick_by(FRAME.mul_f64(0.3));
+            let world = fleet.client(0).world_mut();
+            let x = world.query_filtered::<&Position, With<Walker>>().single(world).unwrap().value.x;
+            assert!((x - x.round()).abs() < EXACT, "{x} lies between {} and {step}", step - 1);
+        }
+    }
 }
 
 #[test]

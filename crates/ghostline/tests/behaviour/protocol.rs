@@ -6,7 +6,7 @@ use bevy_ecs::prelude::*;
 use ghostline::connection::NetworkProtocolVersion;
 use ghostline::prelude::*;
 use ghostline::world::kind_of;
-use ghostline_testkit::{Direction, MessageKind, WorldOrder};
+use ghostline_testkit::{Direction, FRAME, MessageKind};
 
 #[derive(Component, RpcCommand)]
 struct Common;
@@ -45,8 +45,6 @@ impl Plugin for Different {
     }
 }
 
-const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
-
 fn watched(fleet: &mut Fleet) -> Entity {
     let entity = fleet.connect(0);
     fleet.client(0).world_mut().entity_mut(entity).insert(ConnectionState::default());
@@ -64,22 +62,24 @@ fn reasons(fleet: &mut Fleet, client: Entity, ticks: usize) -> (Vec<DisconnectRe
 
 #[test]
 fn equal_versions_stay_connected_whatever_they_are() {
-    let mut fleet = Fleet::builder().plugin(Game).build();
-    for server in [true, false] {
-        let world = if server { fleet.server().world_mut() } else { fleet.client(0).world_mut() };
-        let mut version = world.resource_mut::<NetworkProtocolVersion>();
-        (version.version.rpc_collection, version.version.component_collection) = (1, 1);
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        for server in [true, false] {
+            let world = if server { fleet.server().world_mut() } else { fleet.client(0).world_mut() };
+            let mut version = world.resource_mut::<NetworkProtocolVersion>();
+            (version.version.rpc_collection, version.version.component_collection) = (1, 1);
+        }
+        fleet.listen();
+        fleet.connect(0);
+        fleet.ticks(16);
+        assert_eq!(fleet.client(0).connections().len(), 1);
     }
-    fleet.listen();
-    fleet.connect(0);
-    fleet.ticks(16);
-    assert_eq!(fleet.client(0).connections().len(), 1);
 }
 
 #[test]
 fn another_game_version_is_refused_on_both_sides_and_both_say_so() {
-    for order in ORDERS {
-        let mut fleet = Fleet::builder().plugin(Different).order(order).build();
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Different).build();
         let same = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
         *fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>() = same;
         fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>().version.game = 9000;
@@ -90,20 +90,20 @@ fn another_game_version_is_refused_on_both_sides_and_both_say_so() {
         let client = watched(&mut fleet);
         let reasons = reasons(&mut fleet, client, 7);
         let expected = DisconnectReason::BadProtocolVersion;
-        assert_eq!(reasons, (vec![expected], Some(expected)), "{order:?}");
+        assert_eq!(reasons, (vec![expected], Some(expected)), "{shape:?}");
     }
 }
 
 #[test]
 fn what_differs_is_named_by_type_field_and_order_on_both_sides() {
-    for order in ORDERS {
-        let mut fleet = Fleet::builder().plugin(Different).order(order).build();
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Different).build();
         fleet.logs().expect("do not speak the same protocol");
         fleet.listen();
         let client = watched(&mut fleet);
         let reasons = reasons(&mut fleet, client, 16);
         let expected = DisconnectReason::BadProtocolVersion;
-        assert_eq!(reasons, (vec![expected], Some(expected)), "{order:?}");
+        assert_eq!(reasons, (vec![expected], Some(expected)), "{shape:?}");
         let mut logs = fleet.logs().lines();
         logs.sort_by_key(|line| line.text.contains("only the other side has"));
         assert_eq!(logs.len(), 2, "{logs:?}");
@@ -133,15 +133,15 @@ fn a_peer_that_never_says_what_it_has_is_closed_all_the_same() {
     fleet.listen();
     fleet.connect(0);
     fleet.tick();
-    fleet.tick_server(ghostline_testkit::FRAME);
+    fleet.tick_server(FRAME);
     fleet.link(0).cut(Direction::ToClient);
     fleet.link(0).inject(Direction::ToServer, MessageKind::Rpc, &version);
     for _ in 0..58 {
-        fleet.tick_server(ghostline_testkit::FRAME);
+        fleet.tick_server(FRAME);
         assert_eq!(fleet.server().connections().len(), 1);
     }
     for _ in 0..6 {
-        fleet.tick_server(ghostline_testkit::FRAME);
+        fleet.tick_server(FRAME);
     }
     assert!(fleet.server().connections().is_empty());
 }
@@ -161,33 +161,95 @@ fn a_crowd_with_an_old_version_is_reported_once_per_second() {
 
 #[test]
 fn a_version_that_is_replayed_ends_the_connection() {
-    let mut fleet = Fleet::builder().plugin(Game).build();
-    fleet.logs().expect("an RPC packet was refused");
-    fleet.listen();
-    fleet.connect(0);
-    fleet.link(0).record();
-    fleet.ticks(8);
-    let first = fleet.link(0).recorded().into_iter().find(|message| message.direction == Direction::ToServer).unwrap();
-    fleet.link(0).inject_raw(Direction::ToServer, first.pipeline, first.bytes);
-    fleet.ticks(3);
-    assert!(fleet.server().connections().is_empty() && fleet.client(0).connections().is_empty());
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.logs().expect("an RPC packet was refused");
+        fleet.listen();
+        fleet.connect(0);
+        fleet.link(0).record();
+        fleet.ticks(8);
+        let first =
+            fleet.link(0).recorded().into_iter().find(|message| message.direction == Direction::ToServer).unwrap();
+        fleet.link(0).inject_raw(Direction::ToServer, first.pipeline, first.bytes);
+        fleet.ticks(8);
+        assert!(fleet.server().connections().is_empty() && fleet.client(0).connections().is_empty());
+    }
 }
 
 #[test]
 fn two_sides_that_register_in_another_order_connect() {
-    struct Reordered;
-    impl Plugin for Reordered {
+    for shape in SHAPES {
+        struct Reordered;
+        impl Plugin for Reordered {
+            fn build(&self, app: &mut App) {
+                app.add_plugins(Game);
+                if kind_of(app.world()).is_server() {
+                    app.register_rpc::<Common>().register_rpc::<OnlyServer>();
+                } else {
+                    app.register_rpc::<OnlyServer>().register_rpc::<Common>();
+                }
+            }
+        }
+        let mut fleet = shape.fleet().plugin(Reordered).build();
+        fleet.connect_all();
+        let of_server = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
+        assert_eq!(&of_server, fleet.client(0).world().resource::<NetworkProtocolVersion>());
+    }
+}
+
+#[test]
+fn what_differs_is_still_said_when_version_and_end_arrive_in_one_frame() {
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.logs().expect("the game version differs: local 0, remote 9000");
+        fleet.logs().expect("the game version differs: local 9000, remote 0");
+        fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>().version.game = 9000;
+        fleet.listen();
+        fleet.connect(0);
+        while fleet.server().connections().is_empty() {
+            fleet.tick_client(0, FRAME);
+            fleet.tick_server(FRAME);
+        }
+        // While the server stands still its version reaches the client, which says its own and goes.
+        for _ in 0..8 {
+            fleet.tick_client(0, FRAME);
+        }
+        assert!(fleet.client(0).connections().is_empty(), "{shape:?}");
+        let mut reasons = Vec::new();
+        for _ in 0..3 {
+            fleet.tick_server(FRAME);
+            reasons.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
+        }
+        assert_eq!(reasons, [DisconnectReason::BadProtocolVersion], "{shape:?}");
+        assert_eq!(fleet.logs().count("this side registered"), 2, "{shape:?}");
+    }
+}
+
+#[test]
+fn the_order_in_which_ghost_types_are_registered_changes_neither_hash_nor_meaning() {
+    struct Ghosts;
+    impl Plugin for Ghosts {
         fn build(&self, app: &mut App) {
-            app.add_plugins(Game);
+            let walker = || GhostPrefab::new("walker").component::<Position>().predicted();
+            let cart = || GhostPrefab::new("cart").component::<Position>();
             if kind_of(app.world()).is_server() {
-                app.register_rpc::<Common>().register_rpc::<OnlyServer>();
+                app.register_ghost::<Walker>(walker()).register_ghost::<Crate>(cart());
             } else {
-                app.register_rpc::<OnlyServer>().register_rpc::<Common>();
+                app.register_ghost::<Crate>(cart()).register_ghost::<Walker>(walker());
             }
         }
     }
-    let mut fleet = Fleet::builder().plugin(Reordered).build();
-    fleet.connect_all();
-    let of_server = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
-    assert_eq!(&of_server, fleet.client(0).world().resource::<NetworkProtocolVersion>());
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Ghosts).build();
+        fleet.connect_all();
+        let of_server = fleet.server().world().resource::<NetworkProtocolVersion>().clone();
+        assert_eq!(&of_server, fleet.client(0).world().resource::<NetworkProtocolVersion>());
+        fleet.go_in_game_all();
+        fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
+        fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+        fleet.ticks(20);
+        assert_eq!(fleet.client(0).connections().len(), 1);
+        let client = fleet.client(0).world_mut();
+        assert_eq!((count::<Walker>(client), count::<Crate>(client)), (1, 1), "{shape:?}");
+    }
 }

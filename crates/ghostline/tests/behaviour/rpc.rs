@@ -9,7 +9,7 @@ use ghostline::prelude::*;
 use ghostline::rpc::{MaxRpcAgeFrames, RpcAppExt, SendRpcError};
 use ghostline::stats::NetworkStats;
 use ghostline::wire::{BitReader, BitWriter, DecodeError};
-use ghostline_testkit::{Direction, MessageKind, Pipeline, WorldOrder};
+use ghostline_testkit::{Direction, MessageKind, Pipeline, Transport};
 
 #[derive(Component, RpcCommand, Clone, Copy, PartialEq, Debug)]
 struct Numbers {
@@ -94,10 +94,8 @@ impl Plugin for Rpcs {
     }
 }
 
-const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
-
-fn fleet(clients: usize, order: WorldOrder) -> Fleet {
-    let mut fleet = Fleet::builder().plugin(Rpcs).clients(clients).order(order).build();
+fn fleet(clients: usize, shape: Shape) -> Fleet {
+    let mut fleet = shape.fleet().plugin(Rpcs).clients(clients).build();
     fleet.connect_all();
     fleet.ticks(2);
     fleet
@@ -123,9 +121,9 @@ fn take<T: Component + Clone>(world: &mut World) -> Vec<T> {
 
 #[test]
 fn every_request_arrives_once_with_and_without_a_target() {
-    for order in ORDERS {
+    for shape in SHAPES {
         for targeted in [false, true] {
-            let mut fleet = fleet(1, order);
+            let mut fleet = fleet(1, shape);
             let server = fleet.client(0).connections()[0];
             let mut received = Vec::new();
             for tick in 0..22 {
@@ -136,7 +134,7 @@ fn every_request_arrives_once_with_and_without_a_target() {
                 fleet.tick();
                 received.extend(take::<Numbers>(fleet.server().world_mut()).into_iter().map(|rpc| rpc.a));
             }
-            assert_eq!(received, (0..10).collect::<Vec<_>>(), "{order:?}, targeted: {targeted}");
+            assert_eq!(received, (0..10).collect::<Vec<_>>(), "{shape:?}, targeted: {targeted}");
             assert_eq!(count::<SendRpcCommandRequest>(fleet.client(0).world_mut()), 0);
         }
     }
@@ -144,7 +142,7 @@ fn every_request_arrives_once_with_and_without_a_target() {
 
 #[test]
 fn an_rpc_arrives_intact_within_four_ticks_and_names_its_source() {
-    let mut fleet = fleet(2, WorldOrder::ServerFirst);
+    let mut fleet = fleet(2, SHAPES[0]);
     let sent = Numbers { a: 123_456, b: 32_154, c: 12_345.67 };
     request(fleet.client(1).world_mut(), sent, None);
     fleet.ticks(2);
@@ -159,8 +157,8 @@ fn an_rpc_arrives_intact_within_four_ticks_and_names_its_source() {
 
 #[test]
 fn a_broadcast_reaches_every_client_and_a_targeted_rpc_one() {
-    for order in ORDERS {
-        let mut fleet = fleet(2, order);
+    for shape in SHAPES {
+        let mut fleet = fleet(2, shape);
         let second = fleet.server().connections()[1];
         for _ in 0..5 {
             request(fleet.server().world_mut(), Signal, None);
@@ -176,7 +174,7 @@ fn a_broadcast_reaches_every_client_and_a_targeted_rpc_one() {
 
 #[test]
 fn fifty_small_rpcs_share_a_packet_and_thousands_arrive_in_order() {
-    let mut fleet = fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = fleet(1, SHAPES[0]);
     let packets = |fleet: &mut Fleet| fleet.client(0).world().resource::<NetworkStats>().sent_rpc_packets;
     let before = packets(&mut fleet);
     for _ in 0..50 {
@@ -203,7 +201,7 @@ fn fifty_small_rpcs_share_a_packet_and_thousands_arrive_in_order() {
 
 #[test]
 fn rpcs_of_different_types_arrive_in_the_order_in_which_they_were_sent() {
-    let mut fleet = fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = fleet(1, SHAPES[0]);
     for index in 0..20 {
         request(fleet.client(0).world_mut(), Numbers { a: index, b: 0, c: 0.0 }, None);
         request(fleet.client(0).world_mut(), ByHand { values: [index; 3] }, None);
@@ -227,8 +225,8 @@ fn rpcs_of_different_types_arrive_in_the_order_in_which_they_were_sent() {
 
 #[test]
 fn rpcs_written_by_hand_travel_through_the_sender_in_order() {
-    for order in ORDERS {
-        let mut fleet = fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = fleet(1, shape);
         let send = |mut rpcs: RpcSender| {
             for i in 0..35 {
                 rpcs.send_to_server(ByHand { values: [86 * i, 1000 * i, -152 * i] }).unwrap();
@@ -301,8 +299,8 @@ fn the_sender_says_what_is_wrong() {
 
 #[test]
 fn a_codec_that_reads_too_much_or_too_little_ends_the_connection() {
-    fn check<const MORE: bool>(order: WorldOrder) {
-        let mut fleet = fleet(2, order);
+    fn check<const MORE: bool>(shape: Shape) {
+        let mut fleet = fleet(2, shape);
         fleet.logs().expect(r"RPC `Reads.*\(\)` could not be read to its last bit");
         let honest = fleet.server().connections()[1];
         request(fleet.client(0).world_mut(), Signal, None);
@@ -313,15 +311,15 @@ fn a_codec_that_reads_too_much_or_too_little_ends_the_connection() {
         let server = fleet.server().world_mut();
         assert_eq!((count::<Crooked<MORE>>(server), count::<Signal>(server)), (0, 0), "nothing of its packet runs");
     }
-    for order in ORDERS {
-        check::<true>(order);
-        check::<false>(order);
+    for shape in SHAPES {
+        check::<true>(shape);
+        check::<false>(shape);
     }
 }
 
 #[test]
 fn an_rpc_goes_with_its_connection() {
-    let mut fleet = fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = fleet(1, SHAPES[0]);
     request(fleet.client(0).world_mut(), Signal, None);
     for _ in 0..2 {
         fleet.tick();
@@ -337,12 +335,12 @@ fn an_rpc_goes_with_its_connection() {
 
 #[test]
 fn an_rpc_of_a_client_that_disconnects_before_it_is_processed_is_not_processed() {
-    for order in ORDERS {
-        let mut fleet = fleet(1, order);
+    for shape in SHAPES {
+        let mut fleet = fleet(1, shape);
         let server = fleet.client(0).connections()[0];
         request(fleet.client(0).world_mut(), Signal, None);
         fleet.client(0).world_mut().disconnect(server, DisconnectReason::ConnectionClose);
-        for _ in 0..4 {
+        for _ in 0..if shape.transport == Transport::InProcess { 4 } else { 8 } {
             fleet.tick();
             assert_eq!(count::<Signal>(fleet.server().world_mut()), 0);
         }
@@ -352,7 +350,7 @@ fn an_rpc_of_a_client_that_disconnects_before_it_is_processed_is_not_processed()
 
 #[test]
 fn references_to_ghosts_resolve_on_either_side_or_come_as_none() {
-    let mut fleet = fleet(1, WorldOrder::ServerFirst);
+    let mut fleet = fleet(1, SHAPES[0]);
     fleet.go_in_game_all();
     let on_server = fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
     fleet.ticks(16);
@@ -416,7 +414,7 @@ fn an_rpc_that_cannot_be_sent_is_reported_and_hurts_nobody() {
 #[test]
 fn an_rpc_that_nobody_consumes_is_named_once_after_four_frames() {
     for (limit, consumed, expected) in [(None, false, 1), (Some(0), false, 0), (Some(9), false, 1), (None, true, 0)] {
-        let mut fleet = fleet(1, WorldOrder::ServerFirst);
+        let mut fleet = fleet(1, SHAPES[0]);
         if let Some(limit) = limit {
             fleet.server().world_mut().insert_resource(MaxRpcAgeFrames(limit));
         }
@@ -444,7 +442,7 @@ fn unknown_numbers_and_oversized_claims_end_the_connection_of_their_sender_alone
     let unknown = [255, 255, 0, 0];
     let cut = [16, 0, 64];
     for frame in [&oversized[..], &unknown[..], &cut[..]] {
-        let mut fleet = fleet(2, WorldOrder::ServerFirst);
+        let mut fleet = fleet(2, SHAPES[0]);
         fleet.logs().expect("an RPC packet was refused");
         let honest = fleet.server().connections()[1];
         fleet.link(0).inject(Direction::ToServer, MessageKind::Rpc, frame);
@@ -459,7 +457,7 @@ fn unknown_numbers_and_oversized_claims_end_the_connection_of_their_sender_alone
 
 #[test]
 fn flipped_bits_cost_nobody_but_their_sender() {
-    let mut fleet = fleet(2, WorldOrder::ServerFirst);
+    let mut fleet = fleet(2, SHAPES[0]);
     fleet.logs().expect("an RPC packet was refused|dropped a message");
     fleet.link(0).record();
     for index in 0..15 {
@@ -506,25 +504,28 @@ fn registering_twice_or_too_late_is_an_error() {
 
 #[test]
 fn received_rpcs_lie_in_the_buffer_between_the_receive_step_and_their_turn() {
-    #[derive(Resource, Default)]
-    struct Seen(Vec<usize>);
-    let plugin = |app: &mut App| {
-        app.add_plugins(Rpcs);
-        app.init_resource::<Seen>();
-        app.add_systems_in(
-            WorldFlags::SERVER,
-            AfterNetworkReceive,
-            |mut seen: ResMut<Seen>, buffers: Query<&IncomingRpcDataStreamBuffer>| {
-                seen.0.push(buffers.iter().map(IncomingRpcDataStreamBuffer::len).sum());
-            },
-        );
-    };
-    let mut fleet = Fleet::builder().plugin(plugin).build();
-    fleet.connect_all();
-    fleet.ticks(4);
-    fleet.server().world_mut().resource_mut::<Seen>().0.clear();
-    request(fleet.client(0).world_mut(), Signal, None);
-    fleet.ticks(3);
-    assert_eq!(fleet.server().world().resource::<Seen>().0, [0, 1, 0]);
-    take::<Signal>(fleet.server().world_mut());
+    for shape in SHAPES {
+        #[derive(Resource, Default)]
+        struct Seen(Vec<usize>);
+        let plugin = |app: &mut App| {
+            app.add_plugins(Rpcs);
+            app.init_resource::<Seen>();
+            app.add_systems_in(
+                WorldFlags::SERVER,
+                AfterNetworkReceive,
+                |mut seen: ResMut<Seen>, buffers: Query<&IncomingRpcDataStreamBuffer>| {
+                    seen.0.push(buffers.iter().map(IncomingRpcDataStreamBuffer::len).sum());
+                },
+            );
+        };
+        let mut fleet = shape.fleet().plugin(plugin).build();
+        fleet.connect_all();
+        fleet.ticks(4);
+        fleet.server().world_mut().resource_mut::<Seen>().0.clear();
+        request(fleet.client(0).world_mut(), Signal, None);
+        fleet.ticks(3);
+        let seen: Vec<usize> = fleet.server().world().resource::<Seen>().0.iter().copied().filter(|&n| n > 0).collect();
+        assert_eq!(seen, [1], "in one tick after the receive step, and gone in the next");
+        take::<Signal>(fleet.server().world_mut());
+    }
 }

@@ -1,16 +1,20 @@
 //! Worlds of different programs meet over real UDP, by the bootstrap's code alone. Few tests, bounded waits, nothing measured;
 //! what has to be exact is tested in virtual time.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bevy_ecs::prelude::*;
 use ghostline::connection::{ConnectionError, ConnectionState};
 use ghostline::prelude::*;
 use ghostline::transport::{
-    CertificateHash, DriverId, Identity, LinkProfile, ListenError, ServerAddress, StoreError, TransportKind,
+    CertificateHash, DriverId, DriverStore, Identity, LinkProfile, ListenError, QuicDriver, QuicSettings,
+    ServerAddress, StoreError, TransportKind, UdpNetwork, UdpSocket,
 };
-use ghostline::world::{DefaultDrivers, ServerIdentity, WorldError};
+use ghostline::world::{
+    DefaultDrivers, DriverConstructionError, DriverConstructor, DriverContext, ServerIdentity, WorldError,
+};
 
 use crate::common::{Game, Position, Walker, count};
 
@@ -54,7 +58,7 @@ fn facade(program: &mut Worlds, kind: WorldKind) -> Mut<'_, NetworkStreamDriver>
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("the system has ports");
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("the system has ports");
     socket.local_addr().expect("it is bound").port()
 }
 
@@ -212,9 +216,105 @@ fn a_server_can_be_called_by_name() {
     });
 }
 
+/// A strategy of a game's own: servers in process and on two sockets, clients on what leads to them.
+#[derive(Clone, Default)]
+struct ThreeWays {
+    asked: Arc<Mutex<Vec<WorldKind>>>,
+}
+
+impl ThreeWays {
+    fn socket() -> Result<Box<QuicDriver<UdpSocket>>, DriverConstructionError> {
+        Ok(Box::new(QuicDriver::new(UdpNetwork, QuicSettings::default())?))
+    }
+}
+
+impl DriverConstructor for ThreeWays {
+    fn create_server_drivers(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        self.asked.lock().unwrap().push(context.kind);
+        let mut store = DriverStore::new();
+        store.register(Box::new(context.network.driver()))?;
+        store.register(Self::socket()?)?;
+        store.register(Self::socket()?)?;
+        Ok(store)
+    }
+
+    fn create_client_driver(&self, context: &DriverContext<'_>) -> Result<DriverStore, DriverConstructionError> {
+        self.asked.lock().unwrap().push(context.kind);
+        let mut store = DriverStore::new();
+        store.register(if context.has_server_world { Box::new(context.network.driver()) } else { Self::socket()? })?;
+        Ok(store)
+    }
+}
+
+#[test]
+fn drivers_of_three_kinds_accept_clients_at_once_and_each_connection_names_its_own() {
+    let strategy = ThreeWays::default();
+    let program = |play_type| bootstrap(play_type).drivers(strategy.clone()).build().unwrap();
+    let mut host = program(PlayType::ClientAndServer);
+    let mut guests = [program(PlayType::Client), program(PlayType::Client)];
+    use WorldKind::{Client, Server};
+    assert_eq!(*strategy.asked.lock().unwrap(), [Server, Client, Client, Client], "asked when a world is made");
+
+    world_of(&mut host, Server).listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let mut at_server = facade(&mut host, Server);
+    let kinds: Vec<_> = at_server.drivers().map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, [TransportKind::InProcess, TransportKind::Socket, TransportKind::Socket]);
+    let bound = [1, 2, 3].map(|number| at_server.local_endpoint(DriverId::new(number).unwrap()).unwrap());
+    assert!(bound[1].port() != bound[2].port());
+    world_of(&mut host, Client).connect(bound[0]).unwrap();
+    for (guest, endpoint) in guests.iter_mut().zip(&bound[1..]) {
+        world_of(guest, Client).connect(*endpoint).unwrap();
+    }
+    let [first, second] = &mut guests;
+    until([&mut host, first, second], |[host, ..]| count::<NetworkStreamInGame>(world_of(host, Server)) == 3);
+    let mut at_server = facade(&mut host, Server);
+    let mut through: Vec<u8> = at_server.connections().map(|(handle, _)| handle.driver.get()).collect();
+    through.sort_unstable();
+    assert_eq!(through, [1, 2, 3]);
+    let simulators = [1, 2, 3].map(|number| at_server.simulator(DriverId::new(number).unwrap()).is_some());
+    assert_eq!(simulators, [true, false, false], "each tells whether its link can be simulated");
+
+    // Who is there stays when the server stops listening; nobody else gets in.
+    world_of(&mut host, Server).stop_listening();
+    let mut late = program(PlayType::Client);
+    world_of(&mut late, Client).connect(bound[1]).unwrap();
+    let began = Instant::now();
+    until([&mut host, first, second, &mut late], |_| began.elapsed() > Duration::from_millis(700));
+    assert_eq!((connected(&mut host, Server), connected(&mut late, Client)), (3, 0));
+}
+
+#[test]
+fn drivers_that_are_replaced_listen_no_more_and_the_new_ones_go_by_their_own_settings() {
+    let (mut server, bound) = server_by_hand();
+    let mut client = bootstrap(PlayType::Client).build().unwrap();
+    world_of(&mut client, WorldKind::Client).connect(bound).unwrap();
+    until([&mut server, &mut client], |[server, _]| connected(server, WorldKind::Server) == 1);
+    let identity = Identity::self_signed().unwrap();
+    let store = || {
+        let settings = QuicSettings { identity: Some(identity.clone()), ..QuicSettings::default() };
+        let mut store = DriverStore::new();
+        store.register(Box::new(QuicDriver::<UdpSocket>::new(UdpNetwork, settings).unwrap())).unwrap();
+        store
+    };
+    let refused = world_of(&mut server, WorldKind::Server).reset_driver_store(store()).err();
+    assert_eq!(refused, Some(ConnectionError::ConnectionsAlive(1)));
+    drop(client);
+    until([&mut server], |[server]| connected(server, WorldKind::Server) == 0);
+    let world = world_of(&mut server, WorldKind::Server);
+    drop(world.reset_driver_store(store()).unwrap());
+    assert!(!world.resource_mut::<NetworkStreamDriver>().is_listening());
+    assert!(std::net::UdpSocket::bind(bound).is_ok(), "the port is free");
+    world.listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let join = world.resource_mut::<NetworkStreamDriver>().join_string().unwrap();
+    assert_eq!(join.hash, Some(identity.hash()));
+    let mut client = bootstrap(PlayType::Client).build().unwrap();
+    world_of(&mut client, WorldKind::Client).join(&join).unwrap();
+    until([&mut server, &mut client], |[server, _]| connected(server, WorldKind::Server) == 1);
+}
+
 #[test]
 fn a_port_that_is_taken_is_an_error_of_its_own_and_leaves_nobody_listening() {
-    let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let taken = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let error = bootstrap(PlayType::Server).auto_connect(port).build().err().unwrap();

@@ -1,4 +1,4 @@
-//! Time: RATE-01, RATE-03, TIME-01, TIME-02 and NEW-25, on whole worlds.
+//! Time: RATE-01, RATE-03, RATE-05, TIME-01, TIME-02, PRED-06 and NEW-25, on whole worlds.
 
 use crate::common::*;
 use crate::dice::Dice;
@@ -213,5 +213,86 @@ fn clocks_that_drift_and_frames_of_any_length_add_up_to_nothing() {
         assert!((f64::from(ticks) - minutes * 3600.0).abs() < 8.0, "{case}: {ticks} ticks");
         let elapsed = server.elapsed_network_time - start.elapsed_network_time;
         assert!((elapsed - f64::from(ticks) / 60.0).abs() < 1e-6, "{case}: {elapsed} s for {ticks} ticks");
+    }
+}
+
+/// Frames in which a client's simulation ran, and the times that its fixed sub-steps saw.
+#[derive(Resource, Default)]
+struct Passes {
+    simulations: usize,
+    sub_steps: Vec<f64>,
+}
+
+struct Counting;
+
+impl Plugin for Counting {
+    fn build(&self, app: &mut App) {
+        app.add_plugins(Game)
+            .init_resource::<Passes>()
+            .add_systems(Simulation, |mut passes: ResMut<Passes>| passes.simulations += 1)
+            .add_systems(PredictedFixedStepSimulation, |time: Res<Time>, mut passes: ResMut<Passes>| {
+                passes.sub_steps.push(time.elapsed_secs_f64());
+            });
+    }
+}
+
+// RATE-05
+#[test]
+fn a_prediction_that_is_put_back_ten_ticks_skips_nine_frames_and_simulates_nothing_twice() {
+    let mut fleet = Fleet::builder().plugin(Counting).tick_rate(unmerged()).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    let owner = fleet.client(0).network_id().unwrap();
+    fleet.server().world_mut().spawn_ghost::<Player>(GhostOwner(owner));
+    fleet.ticks(120);
+    let simulations = |fleet: &mut Fleet| fleet.client(0).world().resource::<Passes>().simulations;
+    let before = simulations(&mut fleet);
+    fleet.tick();
+    assert_eq!(simulations(&mut fleet) - before, 1, "the frame in which it happens runs");
+    ghostline::world::shift_predict_target(fleet.client(0).world_mut(), -10);
+    let predicted = fleet.client(0).network_time().last_full_server_tick().unwrap();
+    let ran: Vec<usize> = (0..10)
+        .map(|_| {
+            let before = simulations(&mut fleet);
+            fleet.tick();
+            simulations(&mut fleet) - before
+        })
+        .collect();
+    assert_eq!(ran, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    assert!(!fleet.client(0).network_time().last_full_server_tick().unwrap().is_older_than(predicted));
+}
+
+// PRED-06
+#[test]
+fn the_time_of_fixed_sub_steps_only_grows_and_is_a_multiple_of_their_length() {
+    for ratio in [1, 2, 3] {
+        for frames_per_second in [60, 30, 45, 117] {
+            let rate = ClientServerTickRate { predicted_fixed_step_simulation_tick_ratio: ratio, ..unmerged() };
+            let mut fleet = Fleet::builder().plugin(Counting).tick_rate(rate).build();
+            fleet.connect_all();
+            fleet.go_in_game_all();
+            let owner = fleet.client(0).network_id().unwrap();
+            fleet.server().world_mut().spawn_ghost::<Player>(GhostOwner(owner));
+            fleet.ticks(60);
+            fleet.client(0).world_mut().resource_mut::<Passes>().sub_steps.clear();
+            for _ in 0..16 {
+                fleet.tick_by(std::time::Duration::from_secs(1) / frames_per_second);
+            }
+            let length = 1.0 / (60.0 * f64::from(ratio));
+            for on_client in [false, true] {
+                let world = if on_client { fleet.client(0).world() } else { fleet.server().world() };
+                let times = &world.resource::<Passes>().sub_steps;
+                let context = format!("ratio {ratio}, {frames_per_second} fps, on the client: {on_client}");
+                assert!(times.len() > 6, "{context}: {}", times.len());
+                for pair in times.windows(2) {
+                    // (A partial tick with whole sub-steps in it is simulated again when it is full.)
+                    assert!(pair[1] > pair[0] || (on_client && ratio > 1), "{context}: {pair:?}");
+                }
+                for time in times {
+                    let steps = time / length;
+                    assert!((steps - steps.round()).abs() * length < 1e-6, "{context}: {time} is {steps} sub-steps");
+                }
+            }
+        }
     }
 }

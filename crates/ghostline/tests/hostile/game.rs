@@ -6,7 +6,7 @@ use bevy_math::Vec3;
 use ghostline::connection::{DisconnectReason, NetCodeConnectionEvent};
 use ghostline::prelude::*;
 use ghostline::snapshot::newest_rows;
-pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline};
+pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline, Transport};
 
 pub(crate) use crate::dice::Dice;
 
@@ -34,21 +34,37 @@ pub(crate) struct Chat {
     pub(crate) loud: bool,
 }
 
+/// Says all by its type: the smallest RPC there is.
+#[derive(Component, RpcCommand, Clone, Copy, Debug)]
+pub(crate) struct Ping;
+
+/// May be lost.
+#[derive(Component, RpcCommand, Clone, Copy, Debug)]
+#[rpc(unreliable)]
+pub(crate) struct Spot {
+    pub(crate) number: u32,
+}
+
 #[derive(Component, Default)]
 pub(crate) struct Crate;
 
 #[derive(Component, Default)]
 pub(crate) struct Player;
 
-/// The honest player's answer to every tick: what it commanded was simulated.
+/// What was heard in this world: the numbers of all chats and spots together.
 #[derive(Resource, Default)]
 pub(crate) struct Heard(pub(crate) u32);
+
+/// Pings heard so far.
+#[derive(Resource, Default)]
+pub(crate) struct Pings(pub(crate) usize);
 
 pub(crate) struct Game;
 
 impl Plugin for Game {
     fn build(&self, app: &mut App) {
         app.init_resource::<Heard>()
+            .init_resource::<Pings>()
             .register_ghost::<Crate>(GhostPrefab::new("crate").component::<Position>().component::<Health>())
             .register_ghost::<Player>(
                 GhostPrefab::new("player")
@@ -58,9 +74,11 @@ impl Plugin for Game {
                     .input::<PlayerInput>(),
             )
             .register_rpc::<Chat>()
+            .register_rpc::<Ping>()
+            .register_rpc::<Spot>()
             .add_systems_in(WorldFlags::CLIENT, GhostInput, walk)
             .add_systems(PredictedSimulation, drive)
-            .add_systems(Simulation, listen);
+            .add_systems(Simulation, (listen, count_pings));
     }
 }
 
@@ -79,10 +97,27 @@ fn drive(mut players: Query<(&PlayerInput, &mut Position), Simulate>) {
     }
 }
 
-fn listen(mut commands: Commands, mut heard: ResMut<Heard>, chats: Query<(Entity, &Chat, &ReceiveRpcCommandRequest)>) {
-    for (entity, chat, _) in &chats {
-        heard.0 = heard.0.wrapping_add(chat.number);
-        commands.entity(entity).despawn();
+fn listen(
+    mut commands: Commands,
+    mut heard: ResMut<Heard>,
+    said: Query<(Entity, Option<&Chat>, Option<&Spot>), With<ReceiveRpcCommandRequest>>,
+) {
+    for (entity, chat, spot) in &said {
+        if let Some(number) = chat.map(|chat| chat.number).or(spot.map(|spot| spot.number)) {
+            heard.0 = heard.0.wrapping_add(number);
+            commands.entity(entity).despawn();
+        }
+    }
+}
+
+fn count_pings(
+    mut commands: Commands,
+    mut heard: ResMut<Pings>,
+    pings: Query<Entity, (With<Ping>, With<ReceiveRpcCommandRequest>)>,
+) {
+    for ping in &pings {
+        heard.0 += 1;
+        commands.entity(ping).despawn();
     }
 }
 
@@ -103,7 +138,11 @@ pub(crate) struct Arena {
 
 impl Arena {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).build();
+        Self::over(Transport::InProcess, seed)
+    }
+
+    pub(crate) fn over(transport: Transport, seed: u64) -> Self {
+        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).transport(transport).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         let mut players = Vec::new();
@@ -164,7 +203,7 @@ impl Arena {
             .filter(|message| message.bytes.first() == Some(&kind.byte()))
             .map(|message| message.bytes)
             .collect();
-        assert!(messages.len() >= 4, "only {} messages were recorded", messages.len());
+        assert!(messages.len() >= 4, "only {} messages were recorded: {kind:?} {direction:?}", messages.len());
         messages
     }
 

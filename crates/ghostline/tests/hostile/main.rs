@@ -4,6 +4,9 @@
 #[path = "../behaviour/dice.rs"]
 #[expect(dead_code, reason = "shared with the behaviour tests, which use all of it")]
 mod dice;
+mod encrypted;
 mod game;
+mod rpcs;
+mod strangers;
 mod toward_client;
 mod toward_server;

@@ -1,7 +1,7 @@
 //! A malicious client: what it sends costs itself, and nobody else.
 
 use crate::game::*;
-use ghostline::command::{CommandBuffer, MAX_COMMAND_PACKETS_PER_TICK};
+use ghostline::command::{CommandBuffer, MAX_COMMAND_BYTES_PER_TICK, MAX_COMMAND_PACKETS_PER_TICK};
 use ghostline::connection::{DisconnectReason, InvalidMessages, MAX_INVALID_MESSAGES, NetworkSnapshotAck};
 use ghostline::snapshot::newest_rows;
 use ghostline::stats::NetworkStats;
@@ -30,6 +30,8 @@ fn a_thousand_damaged_command_packets_cost_only_their_sender() {
     let mut arena = Arena::new(1);
     let honest = arena.record(SERVER, MessageKind::Command, 20);
     arena.fleet.logs().tolerate("could not be read|dropped a");
+    // Who lies about his ticks is told how early he is, and believes it.
+    arena.fleet.logs().tolerate("predicted server tick jumped");
     let mut ends = 0;
     for number in 0..1000 {
         let message = damage(&honest[dice.below(honest.len())], &mut dice);
@@ -79,6 +81,39 @@ fn the_sixty_fifth_unreadable_message_within_ten_seconds_ends_the_connection() {
         Some(DisconnectReason::ProtocolError)
     );
     arena.assert_honest_client_is_well("after the end");
+}
+
+#[test]
+fn a_crowd_that_talks_nonsense_writes_few_lines() {
+    const CROWD: usize = 24;
+    let mut fleet = Fleet::builder().plugin(Game).clients(CROWD).build();
+    fleet.logs().expect("dropped a message of an unknown kind");
+    fleet.logs().expect("messages could not be read.*closing it");
+    fleet.connect_all();
+    for _ in 0..2 {
+        for client in 0..CROWD {
+            for _ in 0..=MAX_INVALID_MESSAGES / 2 {
+                fleet.link(client).inject_raw(SERVER, Pipeline::Unreliable, vec![9, 9, 9]);
+            }
+        }
+        fleet.ticks(70);
+    }
+    assert!(fleet.server().connections().is_empty());
+    // One more is sent off in the second after, and tells how many there were.
+    fleet.connect(0);
+    fleet.ticks(60);
+    for _ in 0..=MAX_INVALID_MESSAGES {
+        fleet.link(0).inject_raw(SERVER, Pipeline::Unreliable, vec![9, 9, 9]);
+    }
+    fleet.ticks(5);
+    assert!(fleet.server().connections().is_empty());
+    assert_eq!(
+        fleet.logs().count("dropped a message"),
+        3 * 8 - 7,
+        "eight in a second of a crowd, one of a single peer"
+    );
+    assert_eq!(fleet.logs().count("closing it"), 4 + 1);
+    assert_eq!(fleet.logs().count("closing it \\(and 20 more like it\\)"), 1);
 }
 
 #[test]
@@ -153,7 +188,14 @@ fn an_rpc_packet_with_one_bad_frame_runs_nothing_at_all() {
 
 #[test]
 fn internal_rpcs_of_the_other_side_are_forbidden() {
-    for index in [internal_rpc::CONNECTION_APPROVED, internal_rpc::REQUEST_APPROVAL, 7, 15] {
+    let late = [internal_rpc::PROTOCOL_VERSION, internal_rpc::PROTOCOL_DETAILS, internal_rpc::RESUME];
+    let of_servers = [
+        internal_rpc::CONNECTION_APPROVED,
+        internal_rpc::REQUEST_APPROVAL,
+        internal_rpc::IDENTITY,
+        internal_rpc::COMMAND_TYPES,
+    ];
+    for index in late.into_iter().chain(of_servers).chain([7, 15]) {
         let mut arena = Arena::new(7);
         arena.fleet.logs().expect("an RPC packet was refused");
         let mut packet = Vec::new();
@@ -289,4 +331,49 @@ fn a_client_that_asks_for_a_fresh_start_with_every_packet_pays_for_it_alone() {
     arena.assert_honest_client_is_well("after fresh starts");
     arena.fleet.ticks(20);
     assert_eq!(newest_rows(arena.fleet.client(ATTACKER).world()), newest_rows(arena.fleet.server().world()));
+}
+
+#[test]
+fn large_command_packets_are_read_up_to_a_number_of_bytes_per_tick() {
+    let mut arena = Arena::new(24);
+    let header = honest_header(arena.record(SERVER, MessageKind::Command, 5).last().unwrap());
+    let mut out = BitWriter::new();
+    header.encode(&mut out);
+    // Blocks of a type that nobody knows: stepped over, one by one.
+    while out.byte_len() < 15_000 {
+        out.write_bool(true);
+        out.write_packed(4_000);
+        out.write_packed(8_000);
+        (0..1_000).for_each(|_| out.write_u8(0));
+    }
+    write_blocks_end(&mut out);
+    let packet = out.finish();
+    let stats = |arena: &mut Arena| *arena.fleet.server().world().resource::<NetworkStats>();
+    let before = stats(&mut arena);
+    for _ in 0..20 {
+        arena.fleet.link(ATTACKER).inject_raw(SERVER, Pipeline::UnreliableFragmented, packet.clone());
+    }
+    arena.ticks(2);
+    let after = stats(&mut arena);
+    let dropped = (after.dropped_messages - before.dropped_messages) as usize;
+    let fitting = MAX_COMMAND_BYTES_PER_TICK / packet.len();
+    assert!((20 - fitting - 1..=20 - fitting + 1).contains(&dropped), "{dropped} of 20 were dropped, {fitting} fit");
+    assert!(arena.is_attacker_connected());
+    arena.assert_honest_client_is_well("after large packets");
+}
+
+#[test]
+fn a_client_that_claims_to_see_the_distant_past_is_believed_for_its_round_trip_and_a_buffer() {
+    let mut arena = Arena::new(25);
+    for claimed in [100, 100_000, u32::MAX] {
+        let header = honest_header(arena.record(SERVER, MessageKind::Command, 5).last().unwrap());
+        let tick = header.input_target_tick.add(1);
+        let forged = CommandHeader { interpolation_delay: claimed, input_target_tick: tick, ..header };
+        arena.inject(SERVER, MessageKind::Command, command_packet(&forged));
+        arena.fleet.tick_server(ghostline_testkit::FRAME);
+        let connection = arena.fleet.server().connections()[ATTACKER];
+        let ack = arena.fleet.server().world().get::<NetworkSnapshotAck>(connection).unwrap();
+        assert!((1..30).contains(&ack.interpolation_delay_ticks), "{claimed}: {}", ack.interpolation_delay_ticks);
+    }
+    arena.assert_honest_client_is_well("after false claims");
 }

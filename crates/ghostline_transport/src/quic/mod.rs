@@ -2,13 +2,14 @@
 //! `driver.rs` is the face; `port.rs` is one socket with its endpoint (`receive.rs` its way in), `link.rs` one connection
 //! on it (`send.rs` its way out).
 //!
-//! On the way out: `send` puts messages into a link; `flush` asks the link's `budget.rs` what may leave, cuts datagrams
+//! On the way out: `send` puts messages into a link; `flush` asks the link's `budget.rs` (at a rate set by `brakes.rs`) what may leave, cuts datagrams
 //! (`fragment.rs`) and frames reliable messages (`frame.rs`), and lets QUIC make packets of them for the socket. On the
 //! way in: `poll` takes packets from the socket, QUIC opens them, and links read messages out of them as events.
 //!
 //! Trust is in `trust.rs` (whom a client believes) and `identity.rs` (who a server is); names are looked up in
 //! `resolve.rs`; every limit of quinn-proto is set in `config.rs` from [`limits`](crate::limits).
 
+mod brakes;
 mod budget;
 mod cause;
 mod clock;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn_proto::WriteError;
 
-use super::budget::Feedback;
+use super::brakes::Feedback;
 use super::cause;
 use super::congestion::Totals;
 use super::fragment::{FRAGMENT_HEADER_BYTES, datagrams};
@@ -27,8 +27,17 @@ impl Link {
     ) -> usize {
         let totals = self.note_acks();
         let rtt = self.connection.rtt();
+        let measured = self.connection.stats();
         let Totals { acked_bytes, lost_bytes } = totals;
-        self.budget.advance(now, Feedback { acked_bytes, lost_bytes, rtt });
+        let feedback = Feedback {
+            sent_bytes: measured.udp_tx.bytes,
+            sent_packets: measured.path.sent_packets,
+            acked_bytes,
+            lost_bytes,
+            lost_packets: measured.path.lost_packets,
+            rtt,
+        };
+        self.budget.advance(now, feedback);
         if self.is_silent(now) {
             self.keep_alive(now, settings, stats, spare);
             return 0;

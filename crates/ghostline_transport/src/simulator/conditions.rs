@@ -9,6 +9,8 @@ use crate::limits;
 
 /// Which packets get lost.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Loss {
     /// None.
     #[default]
@@ -39,6 +41,8 @@ pub enum Loss {
 /// Each fault draws from the seeded chance of its own: at the same seed, the same packets are lost whether there is
 /// jitter or not.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LinkConditions {
     /// Time on the way, in milliseconds. 0 ..= [`limits::MAX_SIMULATED_DELAY_MS`], default 0.
     pub delay_ms: u32,

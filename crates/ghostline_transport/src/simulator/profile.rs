@@ -11,6 +11,8 @@ use super::conditions::{ConditionsError, LinkConditions, Loss, write_list};
 ///
 /// The default is [`perfect`](Self::perfect).
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct LinkProfile {
     /// From the client to the server.
     pub up: LinkConditions,
@@ -155,6 +157,21 @@ mod tests {
         assert_eq!((profile.up, profile.down), (conditions, conditions));
         assert!(!profile.poses_as_socket);
         assert_eq!(profile.with_loss_percent(2.5).up.loss, Loss::Random { percent: 2.5 });
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_profile_reads_as_it_was_written_and_what_is_left_out_is_perfect() {
+        let mut profile = LinkProfile::rtt(81).with_jitter_ms(7).with_periodic_loss(20);
+        profile.down.loss = Loss::Bursts { percent: 3.5, mean_length: 4.0 };
+        profile.down.bandwidth_bytes_per_second = Some(100_000);
+        let text = serde_json::to_string_pretty(&profile).unwrap();
+        assert_eq!(serde_json::from_str::<LinkProfile>(&text).unwrap(), profile);
+        let short = r#"{ "up": { "delay_ms": 50, "loss": { "random": { "percent": 2.0 } } } }"#;
+        let mut expected = LinkProfile::perfect();
+        expected.up = LinkConditions { delay_ms: 50, loss: Loss::Random { percent: 2.0 }, ..LinkConditions::PERFECT };
+        assert_eq!(serde_json::from_str::<LinkProfile>(short).unwrap(), expected);
+        assert!(serde_json::from_str::<LinkProfile>(r#"{ "up": { "dealy_ms": 50 } }"#).is_err(), "a mistyped name");
     }
 
     #[test]

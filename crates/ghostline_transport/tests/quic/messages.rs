@@ -234,16 +234,19 @@ fn a_link_that_is_cut_for_three_seconds_goes_on_where_it_was() {
 fn sides_that_both_send_in_each_tick_send_no_packets_for_acknowledgements_alone() {
     let (mut world, to_client, to_server) = World::connected();
     world.profile(LinkProfile::rtt(60));
-    // Probes for the size of the path, and fresh connection ids, are over by then.
-    world.ticks(120);
+    let talk = |world: &mut World, messages: usize| {
+        for number in 0..messages {
+            world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 300)).unwrap();
+            world.clients[0].driver.send(to_server, Pipeline::Unreliable, &numbered(number, 60)).unwrap();
+            world.tick();
+        }
+    };
+    // By then probes for the size of the path and fresh connection ids are over, and the round trip is known.
+    talk(&mut world, 120);
     let counts =
         |world: &World| [&world.server, &world.clients[0]].map(|side| side.driver.driver_statistics().unwrap());
     let before = counts(&world);
-    for number in 0..600 {
-        world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(number, 300)).unwrap();
-        world.clients[0].driver.send(to_server, Pipeline::Unreliable, &numbered(number, 60)).unwrap();
-        world.tick();
-    }
+    talk(&mut world, 600);
     for (before, after) in before.into_iter().zip(counts(&world)) {
         let packets = after.packets_sent - before.packets_sent;
         assert!((600..=606).contains(&packets), "{packets} packets for 600 messages");

@@ -298,6 +298,14 @@ impl<'a> BitReader<'a> {
         self.remaining == 0
     }
 
+    /// Checks that not a single bit is left: for what says its length in bits.
+    ///
+    /// # Errors
+    /// [`DecodeError::TrailingBits`].
+    pub const fn expect_empty(&self) -> Result<(), DecodeError> {
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBits) }
+    }
+
     /// Checks that the message ends here: only bits that fill up the last byte are left, and they are 0.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ pub use snapshot::snapshot_packet;
 use core::fmt::Debug;
 
 use crate::{
-    ApprovalRequest, BitReader, BitWriter, ComponentSchema, ConnectionApproved, DecodeError, FieldKind, FieldSchema,
-    ProtocolDetails, ProtocolVersion, RowLayout, RpcFrame, SessionIdentity, Smoothing, SnapshotAcks, TickRateBlock,
-    begin_packet, decode_row, encode_row, frames, packed_bits, push_frame,
+    ApprovalRequest, BitReader, BitWriter, CommandTypes, ComponentSchema, ConnectionApproved, DecodeError, FieldKind,
+    FieldSchema, ProtocolDetails, ProtocolVersion, RowLayout, RpcFrame, RpcNaming, SessionIdentity, Smoothing,
+    SnapshotAcks, TickRateBlock, begin_packet, begin_unreliable_packet, decode_row, encode_row, named_frames,
+    packed_bits, push_frame, split_unreliable_packet,
 };
 
 /// An entry point and its name, which is that of its corpus too. It returns whether the bytes are valid, so that a test
@@ -109,9 +110,19 @@ pub fn ack_block(data: &[u8]) -> bool {
     true
 }
 
-/// An RPC packet after its kind.
+/// An RPC packet after its kind, with RPCs named by number and by id, and an unreliable one. Valid if one of the first two is.
 pub fn rpc_packet(data: &[u8]) -> bool {
-    let Ok(iter) = frames(data) else {
+    if let Ok((sequence, body)) = split_unreliable_packet(data) {
+        let mut out = Vec::new();
+        begin_unreliable_packet(&mut out, sequence);
+        out.extend_from_slice(body);
+        assert_eq!(out.get(1..), Some(data));
+    }
+    [RpcNaming::Index, RpcNaming::Id].map(|naming| rpc_frames(data, naming)).contains(&true)
+}
+
+fn rpc_frames(data: &[u8], naming: RpcNaming) -> bool {
+    let Ok(iter) = named_frames(data, naming) else {
         return false;
     };
     let read: Vec<RpcFrame<'_>> = iter.collect();
@@ -119,7 +130,7 @@ pub fn rpc_packet(data: &[u8]) -> bool {
     begin_packet(&mut out);
     for frame in &read {
         assert_eq!(frame.reader().remaining_bits(), usize::from(frame.payload_bits));
-        assert!(push_frame(&mut out, frame.type_index, frame.payload, usize::from(frame.payload_bits)).is_ok());
+        assert!(push_frame(&mut out, frame.name, frame.payload, usize::from(frame.payload_bits)).is_ok());
     }
     assert_eq!(out.get(1..), Some(data), "there is one way to write an RPC packet");
     true
@@ -141,6 +152,9 @@ pub fn handshake(data: &[u8]) -> bool {
     }
     if let Ok(identity) = SessionIdentity::decode(&mut BitReader::new(data)) {
         check_round_trip(&identity, SessionIdentity::encode, SessionIdentity::decode);
+    }
+    if let Ok(types) = CommandTypes::decode(&mut BitReader::new(data)) {
+        check_round_trip(&types, CommandTypes::encode, CommandTypes::decode);
     }
     let approved = ConnectionApproved::decode(&mut BitReader::new(data));
     if let Ok(approved) = &approved {

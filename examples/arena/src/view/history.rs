@@ -1,10 +1,9 @@
 //! The last seconds of a few figures, for the plots.
 
-use ghostline::prelude::WorldKind;
-use ghostline::stats::NetworkStats;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::report::traffic;
 use crate::session::Session;
 
 /// A point of a plot stands for so much time.
@@ -56,35 +55,38 @@ impl Plot {
 pub struct History {
     /// The client's round trip in milliseconds.
     pub round_trip_ms: Plot,
-    /// Bytes of snapshots to all clients, in kB/s.
-    pub snapshots_kb_s: Plot,
-    /// How far the client's prediction was off where it was corrected since the point before, in metres; 0 if it never was.
-    pub prediction_error_m: Plot,
+    /// How far the client's prediction was off where it was corrected since the point before, in centimetres; 0 if it never was.
+    pub prediction_error_cm: Plot,
+    /// Bytes that the server sends to each client, headers included, in kB/s; of a client alone, what its server sends to it.
+    pub kb_s_per_client: Plot,
+    /// Players in the game, on the server.
+    pub players: Plot,
+    /// CPU time of the server, in milliseconds per tick.
+    pub server_ms: Plot,
     next: Duration,
-    snapshot_bytes: u64,
+    wire_bytes: u64,
     corrections: usize,
 }
 
 impl History {
     /// Looks at the session after a frame.
-    pub fn note(&mut self, session: &Session) {
+    pub fn note(&mut self, session: &mut Session) {
         let now = session.worlds.now();
         if now < self.next {
             return;
         }
         self.next = now + STEP;
-        let bytes = session
-            .worlds
-            .of_kind(WorldKind::Server)
-            .map(|server| server.world().resource::<NetworkStats>().sent_snapshot_bytes)
-            .sum();
-        let new_bytes = bytes - std::mem::replace(&mut self.snapshot_bytes, bytes);
-        self.snapshots_kb_s.push(new_bytes as f64 / 1e3 / STEP.as_secs_f64());
+        let bytes = traffic::bytes_down(session);
+        let new_bytes = bytes.saturating_sub(std::mem::replace(&mut self.wire_bytes, bytes));
+        let served = if session.worlds.server_world().is_some() { session.served() } else { 1 };
+        self.kb_s_per_client.push(new_bytes as f64 / 1e3 / STEP.as_secs_f64() / served.max(1) as f64);
+        self.players.push(served as f64);
+        self.server_ms.push(session.samples.server_tick_ms.last().into());
         self.round_trip_ms.push(session.samples.rtt_ms.last().into());
         let corrections = session.samples.prediction_error_m.count();
         let is_new = corrections > std::mem::replace(&mut self.corrections, corrections);
         let error = if is_new { session.samples.prediction_error_m.last() } else { 0.0 };
-        self.prediction_error_m.push(error.into());
+        self.prediction_error_cm.push(f64::from(error) * 100.0);
     }
 }
 

@@ -1,16 +1,18 @@
 //! The arena in a terminal: what the client sees beside the server's truth, and how the network fares. Keys go to the client's player
-//! (`keys`), frames to the screen (`draw`); when the player leaves, the still moment and the report follow as in a run without drawing.
+//! and to the simulated link (`keys`), frames to the screen (`draw`); when the player leaves, the still moment and the report follow as
+//! in a run without drawing.
 
 mod draw;
 mod history;
 mod scene;
 
+use ghostline::prelude::WorldKind;
+use ghostline::world::ExitSignal;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event;
-use std::io;
 use std::time::{Duration, Instant};
 
-use self::draw::Picture;
+use self::draw::{Head, Picture};
 use self::history::History;
 use self::scene::Scene;
 use crate::args::Args;
@@ -18,7 +20,8 @@ use crate::keys::Keys;
 use crate::logs::LogLines;
 use crate::pace::Pace;
 use crate::report::Report;
-use crate::session::{STILL, Session};
+use crate::session::Session;
+use crate::trouble::Trouble;
 
 /// The screen is drawn so often; terminals are slow.
 const DRAW_EVERY: Duration = Duration::from_millis(40);
@@ -26,59 +29,81 @@ const DRAW_EVERY: Duration = Duration::from_millis(40);
 /// Plays until the player leaves, or for as long as the arguments say.
 ///
 /// # Errors
-/// The terminal can't be read or written.
-pub fn play(args: &Args, session: &mut Session, logs: &LogLines) -> io::Result<Report> {
-    let began = Instant::now();
+/// The server was lost, or the terminal can't be read or written.
+pub fn play(args: &Args, session: &mut Session, exit: &ExitSignal, logs: &LogLines) -> Result<Report, Trouble> {
     // This also gives the terminal back if the program panics.
     let mut terminal = ratatui::try_init()?;
-    let played = run(args, session, logs, &mut terminal);
+    let played = run(args, session, exit, logs, &mut terminal);
     ratatui::restore();
-    played?;
-    session.be_still();
-    let end = session.worlds.now() + STILL;
-    while session.worlds.now() < end {
-        // Nobody watches any more, so nobody waits.
-        session.frame(args.tick_length());
+    let began = played?;
+    if session.is_whole() && !exit.is_set() {
+        session.come_to_rest(&mut Pace::new(args))?;
     }
     Ok(Report::of(session, began.elapsed()))
 }
 
-fn run(args: &Args, session: &mut Session, logs: &LogLines, terminal: &mut DefaultTerminal) -> io::Result<()> {
+/// Returns when the game began.
+fn run(
+    args: &Args,
+    session: &mut Session,
+    exit: &ExitSignal,
+    logs: &LogLines,
+    terminal: &mut DefaultTerminal,
+) -> Result<Instant, Trouble> {
     let mut pace = Pace::new(args);
     let mut keys = Keys::default();
     let mut history = History::default();
     let mut drawn: Option<Instant> = None;
-    while !keys.quit && args.wanted_duration().is_none_or(|end| session.worlds.now() < end) {
+    // When everybody was in the game, on the wall's clock and on the game's.
+    let mut began: Option<(Instant, Duration)> = None;
+    let is_over = |session: &Session, began: Option<(Instant, Duration)>| {
+        let (Some(wanted), Some((_, began))) = (args.wanted_duration(), began) else { return false };
+        session.worlds.now() >= began + wanted
+    };
+    while !keys.quit && !exit.is_set() && !is_over(session, began) {
         let now = session.worlds.now();
         while event::poll(Duration::ZERO)? {
             keys.take(&event::read()?, now);
         }
+        session.links.step(keys.take_link_steps());
         session.set_hands(keys.hands(now));
-        session.frame(pace.next());
+        session.frame(pace.next())?;
+        let (joined, all) = session.joined();
+        if began.is_none() && joined == all {
+            session.begin();
+            began = Some((Instant::now(), session.worlds.now()));
+        }
         history.note(session);
         if drawn.is_none_or(|at| at.elapsed() >= DRAW_EVERY) {
             drawn = Some(Instant::now());
             let picture = Picture {
-                client: Scene::of(session, ghostline::prelude::WorldKind::Client),
-                server: Scene::of(session, ghostline::prelude::WorldKind::Server),
+                head: head(args, session),
+                client: session.worlds.client_world().is_some().then(|| Scene::of(session, WorldKind::Client)),
+                server: session.worlds.server_world().is_some().then(|| Scene::of(session, WorldKind::Server)),
                 history: &history,
-                status: status(args, session),
                 log: logs.newest(),
             };
             terminal.draw(|frame| draw::draw(frame, &picture))?;
         }
     }
-    Ok(())
+    Ok(began.map_or_else(Instant::now, |(at, _)| at))
 }
 
-fn status(args: &Args, session: &Session) -> String {
-    format!(
-        "tick {}  ·  {} thin clients  ·  links: {} ms round trip, {} ms jitter, {} % loss  ·  seed {}",
-        session.server_ticks(),
-        args.thin_clients,
-        args.rtt,
-        args.jitter,
-        args.loss,
-        args.seed
-    )
+fn head(args: &Args, session: &Session) -> Head {
+    let mut words = Vec::new();
+    if session.worlds.server_world().is_some() {
+        words.push(format!("tick {}", session.server_ticks()));
+        words.push(format!("{} Hz", args.tick_rate));
+        words.push(format!("{} in game", session.served()));
+    } else {
+        words.push(format!("playing at {}", session.server_place()));
+    }
+    words.push(format!("seed {}", args.seed));
+    let join = if args.is_server() { session.join_string.as_ref() } else { None };
+    Head {
+        status: words.join("  ·  "),
+        join: join.map(|join| format!("arena client {join}")),
+        joining: session.joined(),
+        link: session.links.to_string(),
+    }
 }

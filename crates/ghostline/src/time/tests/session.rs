@@ -311,6 +311,7 @@ impl Session {
             in_game: client.in_game,
             latest_snapshot: client.latest_snapshot,
             estimated_rtt_ms: client.rtt.estimated_ms().unwrap_or(0.0),
+            transport_rtt_ms: 0.0,
             deviation_rtt_ms: client.rtt.deviation_ms(),
             command_age_q8: client.command_age_q8,
             is_in_process: client.is_in_process,

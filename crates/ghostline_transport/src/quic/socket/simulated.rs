@@ -363,7 +363,9 @@ impl Drop for SimulatedSocket {
         let mut hub = self.network.hub();
         if let Some(place) = hub.sockets.remove(&self.number) {
             hub.addresses.remove(&place.address);
-            hub.paths.retain(|(to, _from), _path| *to != place.address);
+            // What it has sent still arrives.
+            let is_over = |from: SocketAddr, path: &Path| from == place.address && path.link.is_empty();
+            hub.paths.retain(|(to, from), path| *to != place.address && !is_over(*from, path));
         }
     }
 }

@@ -5,10 +5,10 @@ use ghostline::prelude::*;
 use ghostline::world::InProcessDrivers;
 use ghostline_testkit::FRAME;
 
-use super::{Game, LIVE, Position, Walker};
+use super::{Game, Position, Walker, live_bytes};
 
 fn game(app: &mut App) {
-    app.add_plugins(Game).go_in_game_when_connected();
+    app.add_plugins(Game { is_quiet: true }).go_in_game_when_connected();
 }
 
 /// Menu, host, menu, guest without a host; with a level change on the way.
@@ -49,7 +49,7 @@ fn menus_and_sessions_in_turn_leave_no_memory_behind() {
     let mut worlds = Worlds::new(bootstrap);
     let after = |worlds: &mut Worlds, evenings: usize| {
         (0..evenings).for_each(|_| one_evening(worlds));
-        LIVE.get()
+        live_bytes()
     };
     let warm = after(&mut worlds, 4);
     let grown = after(&mut worlds, 16) - warm;

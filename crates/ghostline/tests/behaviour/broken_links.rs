@@ -1,0 +1,332 @@
+//! Links that break half or whole, peers that crash or stop reading, and packets that come twice, late or in another order: NEW-01,
+//! NEW-05, NEW-06, NEW-10 and NEW-13.
+
+use crate::common::*;
+use bevy_app::App;
+use bevy_ecs::prelude::*;
+use ghostline::connection::{ConnectionStatus, OutgoingRpcDataStreamBuffer, ResumeToken};
+use ghostline::prelude::*;
+use ghostline::rpc::MAX_WAITING_RPC_BYTES;
+use ghostline::snapshot::newest_rows;
+use ghostline_testkit::{Direction, DriverSettings, FRAME, LinkConditions, LinkProfile, Transport};
+
+const REMOTE: [Shape; 2] = [SHAPES[2], SHAPES[3]];
+
+#[derive(Component, RpcCommand, Clone, Copy, PartialEq, Eq, Debug)]
+struct Line(u32);
+
+#[derive(Component, RpcCommand, Clone)]
+struct Page {
+    number: u32,
+    words: [u64; 800],
+}
+
+#[derive(Component, ApprovalRpcCommand, Clone, Copy)]
+struct Ticket;
+
+/// What this world has read, in order.
+#[derive(Resource, Default)]
+struct Read {
+    lines: Vec<u32>,
+    pages: Vec<u32>,
+}
+
+fn game(app: &mut App) {
+    app.add_plugins(Game)
+        .register_rpc::<Line>()
+        .register_rpc::<Page>()
+        .register_approval_rpc::<Ticket>()
+        .init_resource::<Read>()
+        .add_systems(Simulation, read);
+}
+
+fn read(
+    mut commands: Commands,
+    mut read: ResMut<Read>,
+    arrived: Query<(Entity, &ReceiveRpcCommandRequest, Option<&Line>, Option<&Page>)>,
+) {
+    let mut arrived: Vec<_> = arrived.iter().collect();
+    arrived.sort_by_key(|(_, request, ..)| request.sequence());
+    for (entity, request, line, page) in arrived {
+        read.lines.extend(line.map(|line| line.0));
+        read.pages.extend(page.map(|page| page.number));
+        if line.is_none() && page.is_none() {
+            // A ticket: everybody who has one is let in.
+            commands.entity(request.source_connection).insert(ConnectionApproved);
+        }
+        commands.entity(entity).despawn();
+    }
+}
+
+/// Two clients in the game, and a ghost.
+fn fleet(shape: Shape) -> Fleet {
+    let mut fleet = shape.fleet().plugin(game).clients(2).tick_rate(unmerged()).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+    fleet.ticks(20);
+    fleet
+}
+
+/// Ticks until the first client's connection has ended on both sides, at most so often. Returns after how many ticks that was, and why:
+/// on the server, on the client. The other client's connection must not end.
+fn until_ended(fleet: &mut Fleet, limit: usize) -> [Option<(usize, DisconnectReason)>; 2] {
+    let mut ends = [None, None];
+    for tick in 1..=limit {
+        fleet.tick();
+        for (end, events) in ends.iter_mut().zip([fleet.server().events(), fleet.client(0).events()]) {
+            for event in events {
+                if let Some(reason) = event.disconnect_reason {
+                    assert!(end.is_none(), "it ends once");
+                    *end = Some((tick, reason));
+                }
+            }
+        }
+        assert!(fleet.client(1).events().iter().all(|event| event.disconnect_reason.is_none()));
+    }
+    ends
+}
+
+#[test]
+fn a_link_that_dies_in_one_direction_times_out_on_both_sides_and_the_other_client_plays_on() {
+    for shape in REMOTE {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let mut fleet = fleet(shape);
+            fleet.link(0).cut(direction);
+            let ends = until_ended(&mut fleet, 700);
+            for end in ends {
+                let (tick, reason) = end.unwrap();
+                assert_eq!(reason, DisconnectReason::Timeout, "{shape:?}, {direction:?}");
+                assert!((580..=640).contains(&tick), "{shape:?}, {direction:?}: after {tick} ticks");
+            }
+            assert_eq!(newest_rows(fleet.client(1).world()), newest_rows(fleet.server().world()));
+            fleet.link(0).mend(direction);
+            fleet.connect_all();
+            assert_eq!(fleet.client(0).network_id(), Some(NetworkId(1)), "everything is free again");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_dies_in_one_direction_during_the_approval_ends_with_its_time_limit() {
+    for shape in SHAPES {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let mut fleet = shape.fleet().plugin(game).clients(2).build();
+            fleet.logs().expect("Approval was not finished within 5s");
+            for world in 0..3 {
+                let world = if world == 0 { fleet.server() } else { fleet.client(world - 1) };
+                world.world_mut().require_connection_approval(true).unwrap();
+            }
+            fleet.listen();
+            fleet.connect(1);
+            fleet.client(1).world_mut().spawn((Ticket, SendRpcCommandRequest::default()));
+            fleet.connect(0);
+            fleet.ticks(10);
+            assert_eq!(fleet.client(1).network_id(), Some(NetworkId(1)));
+            fleet.link(0).cut(direction);
+            // From here on nothing gets through: a ticket from the client, an approval from the server.
+            if direction == Direction::ToServer {
+                fleet.client(0).world_mut().spawn((Ticket, SendRpcCommandRequest::default()));
+            }
+            let ends = until_ended(&mut fleet, 330);
+            for end in ends {
+                let (tick, reason) = end.unwrap();
+                assert_eq!(reason, DisconnectReason::ApprovalTimeout, "{shape:?}, {direction:?}");
+                assert!((285..=310).contains(&tick), "{shape:?}, {direction:?}: after {tick} ticks");
+            }
+        }
+    }
+}
+
+/// The client's program dies without a word, and is started again.
+fn crash(fleet: &mut Fleet, remembers: bool) {
+    let token = fleet.client(0).world().resource::<ResumeToken>().clone();
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        fleet.link(0).cut(direction);
+    }
+    fleet.drop_client(0);
+    // Clients count on from those that are left: the one that is there is now the first.
+    let again = fleet.add_client("started again");
+    assert_eq!(again, 1);
+    if remembers {
+        fleet.client(1).world_mut().insert_resource(token);
+    }
+    fleet.connect(1);
+}
+
+#[test]
+fn a_client_that_crashed_replaces_its_connection_or_waits_for_its_end() {
+    for shape in REMOTE {
+        for remembers in [true, false] {
+            let mut fleet = fleet(shape);
+            let (lost, other) = (fleet.server().connections()[0], fleet.server().connections()[1]);
+            crash(&mut fleet, remembers);
+            fleet.ticks(30);
+            let connected = fleet.server().connections();
+            if remembers {
+                assert_eq!(
+                    (connected.len(), connected[0]),
+                    (2, other),
+                    "{shape:?}: the lost connection is replaced at once"
+                );
+                assert_eq!(fleet.client(1).network_id(), Some(NetworkId(1)));
+                assert_eq!(count::<NetworkStreamIsReconnected>(fleet.server().world_mut()), 1);
+            } else {
+                assert_eq!(connected[..2], [lost, other], "{shape:?}: who says nothing is somebody else");
+                assert_eq!(fleet.client(1).network_id(), Some(NetworkId(3)));
+                let mut reasons = Vec::new();
+                for _ in 0..640 {
+                    fleet.tick();
+                    reasons.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
+                }
+                assert_eq!(reasons, [DisconnectReason::Timeout], "{shape:?}");
+                assert_eq!(fleet.server().connections().len(), 2);
+            }
+            fleet.go_in_game_all();
+            fleet.ticks(30);
+            assert_eq!(newest_rows(fleet.client(1).world()), newest_rows(fleet.server().world()), "and it plays");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_costs_a_bounded_buffer_and_the_others_nothing() {
+    for shape in REMOTE {
+        // The driver's own queue is small, so that RPCs wait in the world.
+        let drivers = DriverSettings { queue_bytes: 256 * 1024, ..DriverSettings::default() };
+        let mut fleet = shape.fleet().plugin(game).clients(2).driver_settings(drivers).build();
+        fleet.connect_all();
+        fleet.logs().tolerate(r"RPC `Page.*` is dropped: 4194304 bytes of RPCs wait on this connection already");
+        let stalled = fleet.server().connections()[0];
+        let mut most = 0;
+        let mut reason = None;
+        let began = fleet.server().server_tick().unwrap();
+        for number in 0..700 {
+            fleet
+                .server()
+                .world_mut()
+                .spawn((Page { number, words: [u64::MAX; 800] }, SendRpcCommandRequest::default()));
+            fleet.tick_server(FRAME);
+            fleet.tick_client(1, FRAME);
+            if let Some(outgoing) = fleet.server().world().get::<OutgoingRpcDataStreamBuffer>(stalled) {
+                most = most.max(outgoing.bytes());
+            }
+            reason = reason.or(fleet.server().events().iter().find_map(|event| event.disconnect_reason));
+        }
+        assert_eq!(reason, Some(DisconnectReason::Timeout), "{shape:?}");
+        assert!(most > 3 << 20 && most <= MAX_WAITING_RPC_BYTES, "{most} bytes waited");
+        assert_eq!(fleet.server().server_tick().unwrap().ticks_since(began), 700, "no tick was lost");
+        for _ in 0..900 {
+            fleet.tick_server(FRAME);
+            fleet.tick_client(1, FRAME);
+        }
+        let pages = &fleet.client(1).world().resource::<Read>().pages;
+        assert_eq!(*pages, (0..700).collect::<Vec<_>>(), "{shape:?}: the other client has read every page");
+    }
+}
+
+/// What a session leads to.
+#[derive(PartialEq, Debug)]
+struct Outcome {
+    events_on_server: Vec<ConnectionStatus>,
+    events_on_client: Vec<ConnectionStatus>,
+    read_by_server: Vec<u32>,
+    read_by_client: Vec<u32>,
+    points_on_client: Vec<i32>,
+}
+
+/// Approval, RPCs both ways, and ghosts that move and come to rest; the link is what it is from the first packet on.
+fn session(shape: Shape, link: LinkProfile) -> Outcome {
+    let mut fleet = shape.fleet().plugin(game).link(link).tick_rate(unmerged()).build();
+    fleet.link(0).set(link);
+    for server in [true, false] {
+        let world = if server { fleet.server() } else { fleet.client(0) };
+        world.world_mut().require_connection_approval(true).unwrap();
+    }
+    fleet.listen();
+    fleet.connect(0);
+    fleet.client(0).world_mut().spawn((Ticket, SendRpcCommandRequest::default()));
+    let (mut events_on_server, mut events_on_client) = (Vec::new(), Vec::new());
+    let mut sent = 0;
+    for tick in 0..420 {
+        fleet.tick();
+        events_on_server.extend(fleet.server().events().iter().map(|event| event.state));
+        events_on_client.extend(fleet.client(0).events().iter().map(|event| event.state));
+        if fleet.client(0).network_id().is_none() {
+            continue;
+        }
+        if sent == 0 {
+            fleet.go_in_game_all();
+            for points in 0..20 {
+                fleet.server().world_mut().spawn_ghost::<Crate>((Position::default(), Health { points }));
+            }
+        }
+        if sent < 100 {
+            fleet.client(0).world_mut().spawn((Line(sent), SendRpcCommandRequest::default()));
+            fleet.server().world_mut().spawn((Line(sent), SendRpcCommandRequest::default()));
+            sent += 1;
+        }
+        if tick < 300 {
+            let world = fleet.server().world_mut();
+            world.query::<&mut Position>().iter_mut(world).for_each(|mut position| position.value.x += 0.1);
+        }
+    }
+    assert_eq!(newest_rows(fleet.client(0).world()), newest_rows(fleet.server().world()), "{shape:?}, {link:?}");
+    let world = fleet.client(0).world_mut();
+    let mut points_on_client: Vec<i32> = world.query::<&Health>().iter(world).map(|health| health.points).collect();
+    points_on_client.sort_unstable();
+    Outcome {
+        events_on_server,
+        events_on_client,
+        read_by_server: fleet.server().world().resource::<Read>().lines.clone(),
+        read_by_client: fleet.client(0).world().resource::<Read>().lines.clone(),
+        points_on_client,
+    }
+}
+
+#[test]
+fn packets_that_come_twice_late_damaged_or_in_another_order_change_nothing_in_a_session() {
+    let with = |fault: fn(&mut LinkConditions)| {
+        let mut link = LinkProfile::rtt(40);
+        fault(&mut link.up);
+        fault(&mut link.down);
+        link
+    };
+    for shape in SHAPES {
+        let clean = session(shape, LinkProfile::perfect());
+        let all: Vec<u32> = (0..100).collect();
+        assert_eq!((&clean.read_by_server, &clean.read_by_client), (&all, &all));
+        assert_eq!(clean.points_on_client, (0..20).collect::<Vec<_>>());
+        let mut links = vec![
+            with(|conditions| conditions.duplicate_percent = 50.0),
+            with(|conditions| conditions.reorder_percent = 50.0),
+            with(|conditions| conditions.jitter_ms = 80),
+        ];
+        // In process nothing protects what is unreliable.
+        if shape.transport == Transport::Quic {
+            links.push(with(|conditions| conditions.corrupt_percent = 10.0));
+        }
+        for link in links {
+            assert_eq!(session(shape, link), clean, "{shape:?}, {link:?}");
+        }
+    }
+}
+
+#[test]
+fn a_spike_of_half_a_second_loses_no_rpc_and_no_connection() {
+    for shape in SHAPES {
+        let mut fleet = fleet(shape);
+        for number in 0..200 {
+            if number == 50 {
+                fleet.link(0).set(LinkProfile::rtt(1_000));
+            } else if number == 80 {
+                fleet.link(0).set(LinkProfile::perfect());
+            }
+            fleet.client(0).world_mut().spawn((Line(number), SendRpcCommandRequest::default()));
+            fleet.tick();
+        }
+        fleet.ticks(120);
+        assert_eq!(fleet.server().world().resource::<Read>().lines, (0..200).collect::<Vec<_>>(), "{shape:?}");
+        assert_eq!(fleet.server().connections().len(), 2);
+    }
+}

@@ -1,0 +1,226 @@
+//! The report as text: one line per figure, a table of players, and the invariants.
+
+use std::fmt::{self, Formatter, Result};
+
+use super::traffic::Counters;
+use super::{Report, ServerFigures};
+
+/// So many players are told one by one.
+const PLAYERS: usize = 20;
+
+fn kilo(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 / 1e3 / seconds
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let seconds = self.simulated.as_secs_f64().max(1e-9);
+        writeln!(f, "\nreport")?;
+        writeln!(f, "  time              {seconds:.1} s of the game in {:.1} s", self.took.as_secs_f64())?;
+        if self.clients > 0 {
+            writeln!(f, "  clients           {} of {} in the game", self.connected, self.clients)?;
+        }
+        if let Some(server) = &self.server {
+            self.fmt_server(f, server, seconds)?;
+        }
+        if self.client.is_some() {
+            self.fmt_client(f)?;
+        }
+        self.fmt_commands(f)?;
+        self.fmt_cpu(f)?;
+        self.fmt_sockets(f, seconds)?;
+        self.fmt_players(f)?;
+        writeln!(f, "\ninvariants")?;
+        for invariant in &self.invariants {
+            let verdict = if invariant.complaints.is_empty() { "ok    " } else { "FAILED" };
+            writeln!(f, "  {verdict}  {}", invariant.promise)?;
+            for complaint in &invariant.complaints {
+                writeln!(f, "          {complaint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn fmt_server(&self, f: &mut Formatter<'_>, server: &ServerFigures, seconds: f64) -> Result {
+        let (players, wanderers, bolts) = server.ghosts;
+        let stats = &server.stats;
+        writeln!(
+            f,
+            "  ticks             {}, {:.1} per second; {} frames ran several",
+            server.ticks,
+            f64::from(server.ticks) / seconds,
+            self.samples.frames_with_several_ticks
+        )?;
+        writeln!(f, "  ghosts            {players} players, {wanderers} wanderers, {bolts} bolts at the end")?;
+        let snapshots = kilo(stats.sent_snapshot_bytes, seconds);
+        writeln!(
+            f,
+            "  snapshots         {snapshots:.1} kB/s, {:.2} kB/s per client; {} packets sent",
+            snapshots / server.served.max(1) as f64,
+            stats.sent_snapshot_packets
+        )?;
+        writeln!(
+            f,
+            "  rows              {} delta, {} absolute; {:.1} bits per row",
+            stats.encoded_rows - stats.absolute_rows,
+            stats.absolute_rows,
+            stats.row_bits as f64 / stats.encoded_rows.max(1) as f64
+        )
+    }
+
+    fn fmt_client(&self, f: &mut Formatter<'_>) -> Result {
+        let samples = &self.samples;
+        writeln!(
+            f,
+            "  round trip        {:.1} ms median, {:.1} ms p99 (client)",
+            samples.rtt_ms.quantile(0.5),
+            samples.rtt_ms.quantile(0.99)
+        )?;
+        let delay = samples.interpolation_delay_ticks.quantile(0.5);
+        writeln!(
+            f,
+            "  interpolation     {delay:.1} ticks, {:.1} ms behind prediction (client, median)",
+            delay * self.tick_ms
+        )?;
+        let Some(client) = &self.client else { return Ok(()) };
+        let stats = &client.prediction;
+        writeln!(
+            f,
+            "  prediction        {} states compared, {} mispredicted; {} rollbacks, {} ticks simulated again (client)",
+            stats.comparisons, stats.mispredictions, stats.rollbacks, stats.resimulated_ticks
+        )?;
+        let causes = stats.causes.iter().filter(|cause| cause.count > 0);
+        let causes: Vec<String> =
+            causes.map(|cause| format!("{} of a {}'s {}", cause.count, cause.ghost_type, cause.component)).collect();
+        if !causes.is_empty() {
+            writeln!(f, "  mispredicted      {}", causes.join(", "))?;
+        }
+        let error = &samples.prediction_error_m;
+        writeln!(
+            f,
+            "  prediction error  {:.3} m median, {:.3} m p99, {:.3} m at most, where it was corrected",
+            error.quantile(0.5),
+            error.quantile(0.99),
+            error.quantile(1.0)
+        )
+    }
+
+    fn fmt_commands(&self, f: &mut Formatter<'_>) -> Result {
+        if self.clients > 0 {
+            writeln!(
+                f,
+                "  packets           {} with commands sent, {} with snapshots received (clients, joining included)",
+                self.sent_command_packets, self.received_snapshot_packets
+            )?;
+        }
+        let Some(server) = &self.server else { return Ok(()) };
+        let ticks: u64 = self.players.iter().map(|player| player.seen.ticks).sum();
+        let without: u64 = self.players.iter().map(|player| player.seen.without_command).sum();
+        writeln!(
+            f,
+            "  commands          {} packets received; {} commands late; {without} of {ticks} ticks without",
+            server.stats.received_command_packets, server.stats.late_commands
+        )?;
+        let [jumps, shots] = [0, 1].map(|which| {
+            let of = |presses: crate::bots::Presses| [presses.jumps, presses.shots][which];
+            let (raised, seen): (u64, u64) = self
+                .players
+                .iter()
+                .map(|player| (of(player.raised), of(player.seen.presses)))
+                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            format!("{raised}/{seen}")
+        });
+        if self.players.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "  events            {jumps} jumps and {shots} shots raised/seen, by clients of this process")
+    }
+
+    fn fmt_cpu(&self, f: &mut Formatter<'_>) -> Result {
+        let samples = &self.samples;
+        if let Some(server) = &self.server {
+            let per_connection =
+                samples.server_cpu.as_secs_f64() * 1e6 / f64::from(server.ticks.max(1)) / server.served.max(1) as f64;
+            writeln!(
+                f,
+                "  server CPU        {:.3} ms per tick median, {:.3} ms p99, of {:.1} ms; {per_connection:.1} µs per connection and tick",
+                samples.server_tick_ms.quantile(0.5),
+                samples.server_tick_ms.quantile(0.99),
+                self.tick_ms
+            )?;
+        }
+        if self.clients > 0 {
+            let per_client =
+                samples.clients_cpu.as_secs_f64() * 1e6 / samples.frames.max(1) as f64 / self.clients as f64;
+            writeln!(
+                f,
+                "  clients CPU       {:.3} ms per frame median, {:.3} ms p99, all {} together; {per_client:.1} µs per client and frame",
+                samples.clients_frame_ms.quantile(0.5),
+                samples.clients_frame_ms.quantile(0.99),
+                self.clients
+            )?;
+        }
+        Ok(())
+    }
+
+    fn fmt_sockets(&self, f: &mut Formatter<'_>, seconds: f64) -> Result {
+        let served = self.server.as_ref().map_or(1, |server| server.served).max(1);
+        for (name, counters, peers) in
+            [("down", &self.traffic.server, served), ("up", &self.traffic.clients, self.clients.max(1))]
+        {
+            if counters.packets > 0 {
+                fmt_counters(f, name, counters, peers, seconds)?;
+            }
+        }
+        if let Some(connection) = &self.traffic.connection {
+            writeln!(
+                f,
+                "  connection        {} of {} packets lost; {} kB/s allowed, {} brakes for loss, {} for delay (client, up)",
+                connection.packets_lost,
+                connection.packets_sent,
+                connection.budget_bytes_per_second / 1_000,
+                connection.brakes_for_loss,
+                connection.brakes_for_delay
+            )?;
+        }
+        Ok(())
+    }
+
+    fn fmt_players(&self, f: &mut Formatter<'_>) -> Result {
+        if self.players.is_empty() || self.server.is_none() {
+            return Ok(());
+        }
+        writeln!(f, "\n  player             id   jumps raised/seen   shots raised/seen   hits")?;
+        for player in self.players.iter().take(PLAYERS) {
+            writeln!(
+                f,
+                "  {:<16} {:>4}   {:>8}/{:<8}   {:>8}/{:<8}   {:>4}",
+                player.name,
+                player.id,
+                player.raised.jumps,
+                player.seen.presses.jumps,
+                player.raised.shots,
+                player.seen.presses.shots,
+                player.hits
+            )?;
+        }
+        match self.players.len().saturating_sub(PLAYERS) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more"),
+        }
+    }
+}
+
+fn fmt_counters(f: &mut Formatter<'_>, name: &str, counters: &Counters, peers: usize, seconds: f64) -> Result {
+    writeln!(
+        f,
+        "  UDP {name:<14}{:.2} kB/s and {:.1} packets/s per client; {:.1} bytes around the messages of a packet; {} packets of acks alone; {} messages dropped",
+        kilo(counters.bytes, seconds) / peers as f64,
+        counters.packets as f64 / seconds / peers as f64,
+        counters.overhead_per_packet(),
+        counters.acks_alone,
+        counters.dropped
+    )
+}
