@@ -64,7 +64,7 @@ pub const MAX_POOLED_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_SPARE_BUFFERS: usize = 4_096;
 
 /// Injected messages that may wait on the link of one client and direction.
-pub const MAX_INJECTED_MESSAGES: usize = 1_024;
+pub const MAX_INJECTED_MESSAGES: usize = 16_384;
 
 /// Messages kept by a recorder until they are taken; later ones are numbered but not kept.
 pub const MAX_RECORDED_MESSAGES: usize = 262_144;
