@@ -64,7 +64,7 @@ pub const MAX_POOLED_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_SPARE_BUFFERS: usize = 4_096;
 
 /// Injected messages that may wait on the link of one client and direction.
-pub const MAX_INJECTED_MESSAGES: usize = 1_024;
+pub const MAX_INJECTED_MESSAGES: usize = 16_384;
 
 /// Messages kept by a recorder until they are taken; later ones are numbered but not kept.
 pub const MAX_RECORDED_MESSAGES: usize = 262_144;
@@ -116,6 +116,25 @@ pub const MIN_MTU_BYTES: u16 = 1_200;
 
 /// Largest UDP payload that is probed for: Ethernet less the headers of IPv6 and UDP.
 pub const MAX_MTU_BYTES: u16 = 1_452;
+
+/// Pause between two searches for a larger UDP payload, in milliseconds: ten minutes, as RFC 8899 recommends.
+pub const MTU_INTERVAL_MS: u64 = 600_000;
+
+/// Pause before the next search once full packets have begun to vanish, in milliseconds: they may have been lost to a crowded path.
+pub const MTU_BLACK_HOLE_MS: u64 = 60_000;
+
+/// The search for a larger UDP payload ends when it is known to so many bytes.
+pub const MTU_PRECISION_BYTES: u16 = 20;
+
+/// A packet counts as lost once so many that were sent later have arrived, or after so many times the round trip (RFC 9002, 6.1).
+pub const LOSS_PACKET_THRESHOLD: u32 = 3;
+
+/// See [`LOSS_PACKET_THRESHOLD`].
+pub const LOSS_TIME_THRESHOLD: f32 = 9.0 / 8.0;
+
+/// Retransmission time-outs in a row that count as a path that carries nothing (RFC 9002, 7.6). It concerns a congestion window, of
+/// which there is none here.
+pub const PERSISTENT_LOSS_THRESHOLD: u32 = 3;
 
 /// Largest UDP payload that is accepted: Ethernet less the headers of IPv4 and UDP.
 pub const MAX_UDP_PAYLOAD_BYTES: u16 = 1_472;

@@ -82,7 +82,8 @@ impl Plugin for Arena {
                 GhostPrefab::new("player")
                     .component::<Position>()
                     .component::<Motion>()
-                    .component::<Score>()
+                    // What only the server can know is shown as it says, not predicted.
+                    .unpredicted_component::<Score>()
                     .owner_predicted()
                     .input::<PlayerInput>()
                     .importance(10),

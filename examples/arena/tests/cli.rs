@@ -41,7 +41,12 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut process = arena("server --listen 127.0.0.1:0 --wanderers 5").spawn().expect("the arena can be started");
+        Self::start_on("127.0.0.1:0")
+    }
+
+    fn start_on(address: &str) -> Self {
+        let line = format!("server --listen {address} --wanderers 5");
+        let mut process = arena(&line).spawn().expect("the arena can be started");
         let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut said = |prefix: &str| loop {
             let mut line = String::new();
@@ -107,6 +112,45 @@ fn a_client_joins_by_address_and_by_join_string_and_reports() {
     let (said, status) = server.end();
     assert_eq!(status, Some(0), "Ctrl-C is no failure");
     assert!(said.contains("report") && said.contains("ok      the server kept its tick rate"), "{said}");
+}
+
+#[test]
+fn a_client_brings_thin_clients_along_over_a_link_as_bad_as_it_is_told() {
+    let server = Server::start();
+    let (output, _) = run(&format!("client {} --thin-clients 3 --seconds 3 --rtt 150 --jitter 5", server.join));
+    let report = text(&output.stdout);
+    assert!(output.status.success(), "{report}{}", text(&output.stderr));
+    assert!(report.contains("4 of 4 in the game"), "{report}");
+    let (_, rest) = report.split_once("  round trip ").expect("it is reported");
+    let median: f32 = rest.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number");
+    assert!((150.0..300.0).contains(&median), "{median} ms:\n{report}");
+}
+
+#[test]
+fn a_client_that_is_asked_to_end_says_goodbye_and_reports() {
+    let server = Server::start();
+    let mut client = arena(&format!("client {} --seconds 60", server.join)).spawn().expect("it can be started");
+    let mut output = wait_until_it_plays(&mut client);
+    let sent = Command::new("kill").args(["-INT", &client.id().to_string()]).status().expect("there is a `kill`");
+    assert!(sent.success());
+    assert!(client.wait().expect("it ends").success(), "Ctrl-C is no failure");
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("it writes text");
+    assert!(rest.contains("report"), "{rest}");
+    server.signal("-TERM");
+    assert_eq!(server.end().1, Some(0));
+}
+
+#[test]
+fn a_server_and_a_client_meet_over_ipv6_where_the_machine_has_it() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let server = Server::start_on("[::1]:0");
+    assert!(server.join.starts_with("[::1]:"), "{}", server.join);
+    let (output, _) = run(&format!("client {} --seconds 1", server.join));
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]

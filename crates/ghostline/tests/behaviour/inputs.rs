@@ -222,6 +222,24 @@ fn every_shot_is_seen_once_and_every_tick_has_its_own_order_at_any_latency() {
     }
 }
 
+// INP-02
+#[test]
+fn in_one_process_an_order_takes_a_tick_and_no_more() {
+    let mut fleet = fleet_of::<Agent>(LinkProfile::in_process(), 0);
+    fleet.ticks(16);
+    for frame in 0..64 {
+        fleet.client(0).world_mut().resource_mut::<Player>().shoots = frame % 12 == 2;
+        fleet.tick();
+    }
+    fleet.ticks(20);
+    let fired = fleet.client(0).world().resource::<Player>().shots.clone();
+    let seen = fleet.server().world().resource::<Seen>().shots.clone();
+    assert_eq!((fired.len(), seen.len()), (6, 6), "{fired:?} {seen:?}");
+    for (fired, (seen, count)) in fired.iter().zip(&seen) {
+        assert!(*count == 1 && seen.wrapping_sub(*fired) <= 1, "fired at {fired}, on the server at {seen}");
+    }
+}
+
 // INP-05
 #[test]
 fn a_ghost_that_everybody_predicts_takes_its_owners_orders_alike() {

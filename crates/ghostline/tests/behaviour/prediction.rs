@@ -292,6 +292,8 @@ fn in_one_process_every_command_arrives_for_the_tick_that_comes() {
         assert_eq!(ack.most_recent_full_command_tick, Some(tick));
         let snapshot = ack.last_received_snapshot_by_remote.unwrap();
         assert!(!snapshot.is_newer_than(tick));
+        // What the server has simulated is never beyond what the client has predicted.
+        assert!(!tick.is_newer_than(race.fleet.client(0).server_tick().unwrap()));
     }
 }
 

@@ -63,11 +63,24 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        let program = std::env::current_exe().expect("this program has a file");
+        Self::start_as(Command::new(program))
+    }
+
+    /// As a script starts what it puts into the background, or `nohup`: without ears for these signals.
+    #[cfg(unix)]
+    fn start_deaf_to(signals: &str) -> Self {
+        let program = std::env::current_exe().expect("this program has a file");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]).arg(program);
+        Self::start_as(shell)
+    }
+
+    fn start_as(mut program: Command) -> Self {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("the system has ports");
         let port = socket.local_addr().expect("it is bound").port();
         drop(socket);
-        let program = std::env::current_exe().expect("this program has a file");
-        let mut process = Command::new(program)
+        let mut process = program
             .args(["--exact", "processes::the_server_of_the_other_process", "--nocapture", "--test-threads=1"])
             .env(VARIABLE, port.to_string())
             .stdout(Stdio::piped())
@@ -155,6 +168,23 @@ fn a_server_that_is_asked_to_end_tells_its_clients_and_ends_well() {
         let (reason, took) = client.end();
         assert_eq!(reason, DisconnectReason::ClosedByRemote, "{signal}");
         assert!(took < Duration::from_millis(u64::from(DISCONNECT_TIMEOUT_MS) / 2), "{took:?}");
+        assert!(server.process.wait().unwrap().success(), "{signal} is no failure");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_a_script_started_hears_who_asks_it_to_end_but_not_that_the_terminal_closed() {
+    for signal in ["-INT", "-TERM"] {
+        let mut server = Server::start_deaf_to("INT HUP");
+        let mut client = Client::join(&server);
+        let id = server.process.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        let until = Instant::now() + Duration::from_millis(300);
+        client.until(|_| Instant::now() > until);
+        assert!(server.process.try_wait().unwrap().is_none(), "it was started to outlive its terminal");
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert_eq!(client.end().0, DisconnectReason::ClosedByRemote, "{signal}");
         assert!(server.process.wait().unwrap().success(), "{signal} is no failure");
     }
 }

@@ -297,21 +297,17 @@ fn ten_thousand_command_packets_in_a_tick_are_cut_short_and_delay_nobody() {
     let honest = arena.record(SERVER, MessageKind::Command, 6);
     let stats = |arena: &mut Arena| *arena.fleet.server().world().resource::<NetworkStats>();
     let before = stats(&mut arena);
-    let mut refused = 0;
     for number in 0..10_000 {
         let message = honest[number % honest.len()].clone();
-        refused += u64::from(!arena.fleet.link(ATTACKER).try_inject(SERVER, Pipeline::Unreliable, message));
+        assert!(arena.fleet.link(ATTACKER).try_inject(SERVER, Pipeline::Unreliable, message));
     }
-    let tick = arena.fleet.server().server_tick().unwrap();
     arena.ticks(3);
     let after = stats(&mut arena);
     let read = after.received_command_packets - before.received_command_packets;
+    let dropped = after.dropped_messages - before.dropped_messages;
+    // Those of the honest client are among what is read.
     assert!(read <= 3 * (MAX_COMMAND_PACKETS_PER_TICK as u64 + 1), "{read} were read in three ticks");
-    assert!(
-        refused + (after.dropped_messages - before.dropped_messages) + read >= 10_000,
-        "the rest was dropped and counted"
-    );
-    assert_eq!(arena.fleet.server().server_tick().unwrap(), tick.add(3), "no tick was lost");
+    assert!((10_000..10_010).contains(&(read + dropped)), "{read} read, {dropped} dropped: each is counted");
     arena.assert_honest_client_is_well("after the flood");
     assert!(arena.is_attacker_connected(), "a flood of valid packets is only cut short");
 }

@@ -73,7 +73,10 @@ fn client_tls(expectation: &Expectation) -> Result<(rustls::ClientConfig, Verdic
 /// What both sides of a connection have in common.
 fn transport(settings: &DriverSettings, client_streams: u32) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(limits::MAX_MTU_BYTES);
+    mtu.upper_bound(limits::MAX_MTU_BYTES)
+        .interval(Duration::from_millis(limits::MTU_INTERVAL_MS))
+        .minimum_change(limits::MTU_PRECISION_BYTES)
+        .black_hole_cooldown(Duration::from_millis(limits::MTU_BLACK_HOLE_MS));
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(client_streams))
@@ -88,6 +91,13 @@ fn transport(settings: &DriverSettings, client_streams: u32) -> TransportConfig 
         .initial_mtu(limits::MIN_MTU_BYTES)
         .min_mtu(limits::MIN_MTU_BYTES)
         .mtu_discovery_config(Some(mtu))
+        .pad_to_mtu(false)
+        .packet_threshold(limits::LOSS_PACKET_THRESHOLD)
+        .time_threshold(limits::LOSS_TIME_THRESHOLD)
+        .persistent_congestion_threshold(limits::PERSISTENT_LOSS_THRESHOLD)
+        // An extension, with which a peer could ask for acknowledgements at its own pace.
+        .ack_frequency_config(None)
+        .enable_segmentation_offload(true)
         .crypto_buffer_size(limits::CRYPTO_BUFFER_BYTES)
         .datagram_receive_buffer_size(Some(limits::DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(limits::DATAGRAM_SEND_BYTES)
@@ -103,6 +113,7 @@ pub(super) fn endpoint(secret: [u8; 32], seed: [u8; 32]) -> EndpointConfig {
     config
         .cid_generator(move || Box::new(SecretIds::new(secret, b"local")))
         .supported_versions(vec![1])
+        .grease_quic_bit(true)
         .min_reset_interval(Duration::from_millis(limits::RESET_INTERVAL_MS))
         .rng_seed(Some(seed));
     // In range by its name; the default is the same value.
@@ -127,6 +138,8 @@ pub(super) fn server(
         .validation_token_config(tokens)
         .retry_token_lifetime(Duration::from_millis(limits::RETRY_LIFETIME_MS))
         .migration(true)
+        .preferred_address_v4(None)
+        .preferred_address_v6(None)
         .max_incoming(limits::MAX_INCOMING)
         .incoming_buffer_size(limits::INCOMING_BUFFER_BYTES)
         .incoming_buffer_size_total(limits::INCOMING_BUFFER_TOTAL_BYTES)
@@ -157,5 +170,46 @@ impl ClientConfigs {
             .token_store(Arc::new(NoneTokenStore))
             .initial_dst_cid_provider(Arc::clone(&self.initial_ids));
         Ok((config, verdict))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What quinn-proto can be told of a connection, by its own listing. A name that is new there must be decided on in
+    /// [`transport`], and then added here.
+    #[test]
+    fn every_setting_of_a_connection_is_decided_on() {
+        let listed = format!("{:?}", transport(&DriverSettings::default(), limits::CLIENT_STREAMS));
+        let decided = [
+            ("max_concurrent_bidi_streams", "1"),
+            ("max_concurrent_uni_streams", "0"),
+            ("max_idle_timeout", "Some(10000)"),
+            ("stream_receive_window", "524288"),
+            ("receive_window", "524288"),
+            ("send_window", "524288"),
+            ("send_fairness", "false"),
+            ("packet_threshold", "3"),
+            ("time_threshold", "1.125"),
+            ("initial_rtt", "100ms"),
+            ("initial_mtu", "1200"),
+            ("min_mtu", "1200"),
+            (
+                "mtu_discovery_config",
+                "Some(MtuDiscoveryConfig { interval: 600s, upper_bound: 1452, minimum_change: 20, black_hole_cooldown: 60s })",
+            ),
+            ("pad_to_mtu", "false"),
+            ("ack_frequency_config", "None"),
+            ("persistent_congestion_threshold", "3"),
+            ("keep_alive_interval", "Some(500ms)"),
+            ("crypto_buffer_size", "8192"),
+            ("allow_spin", "false"),
+            ("datagram_receive_buffer_size", "Some(262144)"),
+            ("datagram_send_buffer_size", "65536"),
+            ("enable_segmentation_offload", "true"),
+        ];
+        let fields: Vec<String> = decided.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(listed, format!("TransportConfig {{ {}, .. }}", fields.join(", ")));
     }
 }

@@ -92,13 +92,15 @@ fn a_peer_that_talks_and_acknowledges_nothing_gets_keep_alives_only_and_is_close
     let (mut world, to_client, to_server) = World::connected();
     world.network.cut(client_ip(0), Direction::ToClient, true);
     let begin = world.now;
-    let mut sent_while_silent = 0;
+    let (mut sent_while_silent, mut keep_alives) = (0, 0);
     while world.server.events.iter().all(|event| matches!(event, DriverEvent::Received { .. })) {
         let _queue_full = world.server.driver.send(to_client, Pipeline::ReliableOrdered, &[1; 5_000]);
         world.server.driver.send(to_client, Pipeline::Unreliable, &[2; 1_000]).unwrap();
         let _over = world.clients[0].driver.send(to_server, Pipeline::Unreliable, &[3; 50]);
         let silent = world.now - begin > Duration::from_millis(limits::SILENCE_MS + 100);
         let before = world.server.driver.driver_statistics().unwrap().packets_sent;
+        let statistics = world.server.driver.statistics(to_client);
+        keep_alives = statistics.map_or(keep_alives, |statistics| statistics.keep_alives_sent);
         world.tick();
         sent_while_silent +=
             if silent { world.server.driver.driver_statistics().unwrap().packets_sent - before } else { 0 };
@@ -107,7 +109,9 @@ fn a_peer_that_talks_and_acknowledges_nothing_gets_keep_alives_only_and_is_close
     assert!(world.now - begin > Duration::from_millis(9_900));
     let timeout = DriverEvent::Disconnected { connection: to_client, cause: DisconnectCause::Timeout };
     assert_eq!(world.server.events.last(), Some(&timeout));
-    assert!(sent_while_silent < 900, "acknowledgements and signs of life in nine seconds: {sent_while_silent}");
+    // What the client sends is acknowledged, half of it in packets of their own; and there are two signs of life per second.
+    assert!(sent_while_silent < 350, "acknowledgements and signs of life in nine seconds: {sent_while_silent}");
+    assert!((14..=20).contains(&keep_alives), "{keep_alives} signs of life in nine seconds");
     assert!(world.server.driver.driver_statistics().unwrap().unreliable_dropped.by_silence > 400);
 }
 

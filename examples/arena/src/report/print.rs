@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Formatter, Result};
 
+use ghostline::transport::UnreliableDrops;
+
 use super::traffic::Counters;
 use super::{Report, ServerFigures};
 
@@ -216,11 +218,25 @@ impl Report {
 fn fmt_counters(f: &mut Formatter<'_>, name: &str, counters: &Counters, peers: usize, seconds: f64) -> Result {
     writeln!(
         f,
-        "  UDP {name:<14}{:.2} kB/s and {:.1} packets/s per client; {:.1} bytes around the messages of a packet; {} packets of acks alone; {} messages dropped",
+        "  UDP {name:<14}{:.2} kB/s and {:.1} packets/s per client; {:.1} bytes around the messages of a packet; {} packets of acks alone; {} messages dropped{}",
         kilo(counters.bytes, seconds) / peers as f64,
         counters.packets as f64 / seconds / peers as f64,
         counters.overhead_per_packet(),
         counters.acks_alone,
-        counters.dropped
+        counters.dropped.total(),
+        causes(&counters.dropped)
     )
+}
+
+/// Why messages were dropped, if any were.
+fn causes(dropped: &UnreliableDrops) -> String {
+    let causes = [
+        (dropped.by_queue, "for a full queue"),
+        (dropped.by_budget, "over the budget"),
+        (dropped.by_silence, "for peers that acknowledge nothing"),
+        (dropped.by_size, "too large for the path"),
+    ];
+    let causes: Vec<String> =
+        causes.into_iter().filter(|&(count, _)| count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) }
 }

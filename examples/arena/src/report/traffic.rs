@@ -2,7 +2,7 @@
 
 use ghostline::prelude::*;
 use ghostline::stats::{NetworkStats, PredictionStats};
-use ghostline::transport::{ConnectionStatistics, DriverId, DriverStatistics};
+use ghostline::transport::{ConnectionStatistics, DriverId, DriverStatistics, UnreliableDrops};
 use ghostline::world::NetWorld;
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ pub struct Counters {
     /// Of what the library wanted to send.
     pub message_bytes: u64,
     pub acks_alone: u64,
-    pub dropped: u64,
+    pub dropped: UnreliableDrops,
 }
 
 impl Counters {
@@ -97,7 +97,11 @@ impl Counters {
         self.bytes += statistics.bytes_sent + HEADER_BYTES * statistics.packets_sent;
         self.message_bytes += statistics.message_bytes_sent;
         self.acks_alone += statistics.packets_of_acks_alone;
-        self.dropped += statistics.unreliable_dropped.total();
+        let dropped = &statistics.unreliable_dropped;
+        self.dropped.by_queue += dropped.by_queue;
+        self.dropped.by_budget += dropped.by_budget;
+        self.dropped.by_silence += dropped.by_silence;
+        self.dropped.by_size += dropped.by_size;
     }
 
     fn since(self, before: Self) -> Self {
@@ -106,7 +110,12 @@ impl Counters {
             bytes: self.bytes - before.bytes,
             message_bytes: self.message_bytes - before.message_bytes,
             acks_alone: self.acks_alone - before.acks_alone,
-            dropped: self.dropped - before.dropped,
+            dropped: UnreliableDrops {
+                by_queue: self.dropped.by_queue - before.dropped.by_queue,
+                by_budget: self.dropped.by_budget - before.dropped.by_budget,
+                by_silence: self.dropped.by_silence - before.dropped.by_silence,
+                by_size: self.dropped.by_size - before.dropped.by_size,
+            },
         }
     }
 

@@ -14,6 +14,11 @@ const MIN_PACKETS: u64 = 20;
 const TOLERATED_PER_MILLE: u64 = 50;
 /// So many packets at least must be lost.
 const MIN_LOST: u64 = 3;
+/// So many are no chance. Fewer must be seen in two windows in a row: a path that loses two percent loses four packets of sixty about
+/// twice a minute.
+const CERTAINLY_LOST: u64 = 10;
+/// What is usual is the mean of so many windows, or of all if there were fewer.
+const REMEMBERED: u64 = 8;
 
 /// Totals of packets at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +57,7 @@ pub(super) enum Verdict {
     Fine,
     /// Send less, and see.
     Try,
-    /// A trial is on.
+    /// A trial is on, or will be if the next window is like the last: nothing that would change what is lost.
     Trying,
     /// Less is lost: it was too much.
     TooMuch,
@@ -64,13 +69,17 @@ pub(super) enum Verdict {
 pub(super) struct LossWatch {
     /// What is lost whatever is sent, of a thousand packets.
     usual: u64,
+    /// Of how many windows that is the mean, up to [`REMEMBERED`].
+    windows: u64,
+    /// The last window had more.
+    is_suspicious: bool,
     window: Option<Mark>,
     trial: Option<Trial>,
 }
 
 impl LossWatch {
     pub(super) const fn new() -> Self {
-        Self { usual: 0, window: None, trial: None }
+        Self { usual: 0, windows: 0, is_suspicious: false, window: None, trial: None }
     }
 
     /// What arrives of what is sent if nothing is too much, of a thousand packets. Never 0.
@@ -82,6 +91,7 @@ impl LossWatch {
     pub(super) fn disturb(&mut self) {
         self.trial = None;
         self.window = None;
+        self.is_suspicious = false;
     }
 
     /// Looks at what was lost. `may_try`: enough is sent that sending less is an option.
@@ -91,18 +101,26 @@ impl LossWatch {
         }
         let window = *self.window.get_or_insert_with(|| Mark::new(now, feedback));
         if now.saturating_sub(window.at) < WINDOW {
-            return Verdict::Fine;
+            return if self.is_suspicious { Verdict::Trying } else { Verdict::Fine };
         }
         let Some((share, lost)) = window.lost_since(feedback) else {
             return Verdict::Fine;
         };
         self.window = Some(Mark::new(now, feedback));
-        if may_try && lost >= MIN_LOST && share > self.usual.saturating_mul(2).saturating_add(TOLERATED_PER_MILLE) {
+        let tolerated = self.usual.saturating_mul(2).saturating_add(TOLERATED_PER_MILLE);
+        let was_suspicious = core::mem::replace(&mut self.is_suspicious, false);
+        if may_try && lost >= MIN_LOST && share > tolerated {
+            if !was_suspicious && lost < CERTAINLY_LOST {
+                self.is_suspicious = true;
+                return Verdict::Trying;
+            }
             let counts_from = now.saturating_add(feedback.rtt);
             self.trial = Some(Trial { share_before: share, counts_from, mark: None });
             return Verdict::Try;
         }
-        self.usual = self.usual.saturating_mul(7).saturating_add(share) / 8;
+        self.windows = self.windows.saturating_add(1).min(REMEMBERED);
+        let before = self.usual.saturating_mul(self.windows.saturating_sub(1));
+        self.usual = before.saturating_add(share).checked_div(self.windows).unwrap_or(share);
         Verdict::Fine
     }
 
@@ -121,7 +139,7 @@ impl LossWatch {
         };
         self.disturb();
         if share.saturating_mul(10) > trial.share_before.saturating_mul(6) {
-            self.usual = share;
+            (self.usual, self.windows) = (share, REMEMBERED);
             Verdict::NotOurs
         } else {
             Verdict::TooMuch
