@@ -24,7 +24,7 @@ pub use crate::snapshot::{GhostCount, NetworkStreamSnapshotTargetSize};
 pub use crate::time::{ClientServerTickRate, ClientTickRate, NetworkTime, UnscaledClientTime};
 pub use crate::wire::NetworkTick;
 pub use crate::world::{
-    AddSystemsIn, ClientServerBootstrap, PlayType, WorldFlags, WorldKind, WorldOrder, Worlds, is_client, is_server,
-    is_thin_client,
+    AddSystemsIn, ClientServerBootstrap, Initialized, MigrationAppExt, PlayType, WorldCommands, WorldFlags, WorldId,
+    WorldKind, WorldOrder, Worlds, is_client, is_server, is_thin_client,
 };
 pub use crate::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};

@@ -61,6 +61,8 @@ pub enum Step {
         worlds: WorldFlags,
         /// The step.
         run: fn(&mut World),
+        /// What it runs within itself, any number of times.
+        inside: &'static [Self],
     },
 }
 
@@ -69,7 +71,7 @@ const fn game(label: fn() -> InternedScheduleLabel, worlds: WorldFlags) -> Step 
 }
 
 const fn library(name: &'static str, worlds: WorldFlags, run: fn(&mut World)) -> Step {
-    Step::Library { name, worlds, run }
+    Step::Library { name, worlds, run, inside: &[] }
 }
 
 /// A `fn() -> InternedScheduleLabel` for a unit label.
@@ -107,17 +109,28 @@ pub const SIMULATION_PASS: &[Step] = &[
     game(label::<GhostInput>, PRESENTING.union(WorldFlags::THIN_CLIENT)),
     library("input components into command buffers", PRESENTING.union(WorldFlags::THIN_CLIENT), command::gather),
     library("command packet out", CLIENTS, command::send),
-    library("prediction: the predicted schedules, once per tick", WorldFlags::DEFAULT, prediction::run),
+    Step::Library {
+        name: "prediction: the predicted schedules, once per tick",
+        worlds: WorldFlags::DEFAULT,
+        run: prediction::run,
+        inside: PREDICTED_STEP,
+    },
     game(label::<Simulation>, ALL),
     game(label::<LateSimulation>, ALL),
     library("RPC requests into the outgoing buffers", NETWORK, rpc::send_requests),
     library("incoming RPCs are validated and executed", NETWORK, rpc::receive),
+    library("changed tick rates are told, if the game wants that", SERVER, connection::tell_tick_rate),
     library("outgoing RPCs are sent", NETWORK, rpc::flush),
     library("ghosts that vanished leave their slots", SERVER, ghost::note_vanished),
     library("snapshots out", SERVER, snapshot::send),
     library("ghosts that appeared get their ids", SERVER, ghost::assign_ids),
     library("datagrams out", NETWORK, connection::flush),
 ];
+
+/// One simulated tick, or what is merged into one: inside the prediction step, which also puts inputs in place before it. The first of
+/// them runs as often as its ratio says.
+pub const PREDICTED_STEP: &[Step] =
+    &[game(label::<PredictedFixedStepSimulation>, WorldFlags::DEFAULT), game(label::<PredictedSimulation>, ALL)];
 
 /// Once per frame, after the simulation passes.
 pub const FRAME_END: &[Step] = &[
@@ -158,13 +171,8 @@ pub fn label_in(kind: WorldKind, label: InternedScheduleLabel) -> InternedSchedu
 
 /// The kinds of worlds that have the schedule `label`; none if it is not one of ghostline's.
 pub fn schedule_worlds(wanted: InternedScheduleLabel) -> Option<WorldFlags> {
-    let always = [
-        (label::<PredictedSimulation>(), WorldFlags::ALL),
-        (label::<PredictedFixedStepSimulation>(), WorldFlags::DEFAULT),
-    ];
-    let in_tables = FRAME_START.iter().chain(SIMULATION_PASS).chain(FRAME_END).filter_map(|step| match *step {
-        Step::Game { label, worlds } => Some((label(), worlds)),
-        Step::Library { .. } => None,
-    });
-    always.into_iter().chain(in_tables).find(|(label, _)| *label == wanted).map(|(_, worlds)| worlds)
+    [FRAME_START, SIMULATION_PASS, PREDICTED_STEP, FRAME_END].into_iter().flatten().find_map(|step| match *step {
+        Step::Game { label, worlds } if label() == wanted => Some(worlds),
+        _ => None,
+    })
 }

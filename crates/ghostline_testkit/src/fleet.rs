@@ -10,7 +10,8 @@ use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
 use ghostline::transport::{DriverSettings, LinkProfile, RecordedPacket};
 use ghostline::wire::NetworkTick;
 use ghostline::world::{
-    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, WorldId, WorldKind, WorldOrder,
+    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, PreparedWorld, ScheduleExecutor,
+    WorldId, WorldKind, WorldMigration, WorldOrder,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::network::{Network, Transport};
 
 /// Where the fleet's server listens.
 pub const FLEET_PORT: u16 = 7979;
+/// Worlds that take a link over are numbered from here, so that their numbers are nobody's link.
+const FIRST_MIGRATED: u64 = 1 << 32;
 /// A frame of a fleet, unless a test says otherwise: one tick at the default rate.
 pub const FRAME: Duration = Duration::from_nanos(16_666_667);
 /// Connecting takes at most so many ticks on a clean link.
@@ -46,11 +49,12 @@ struct BootstrapSettings {
     client_tick_rate: Option<ClientTickRate>,
     game_version: u32,
     start_tick: Option<NetworkTick>,
+    executor: ScheduleExecutor,
 }
 
 impl BootstrapSettings {
     fn apply(self, mut bootstrap: ClientServerBootstrap) -> ClientServerBootstrap {
-        bootstrap = bootstrap.game_version(self.game_version);
+        bootstrap = bootstrap.game_version(self.game_version).schedule_executor(self.executor);
         if let Some(rate) = self.tick_rate {
             bootstrap = bootstrap.tick_rate(rate);
         }
@@ -126,6 +130,12 @@ impl FleetBuilder {
         self
     }
 
+    /// How the systems of a schedule are run. Default: one after the other.
+    pub fn schedule_executor(mut self, executor: ScheduleExecutor) -> Self {
+        self.settings.executor = executor;
+        self
+    }
+
     /// The settings of all drivers, the largest message among them. Default: the transport's.
     pub fn driver_settings(mut self, settings: DriverSettings) -> Self {
         self.drivers = settings;
@@ -155,6 +165,8 @@ impl FleetBuilder {
             network,
             worlds: Vec::new(),
             made: 0,
+            migrated: 0,
+            migration: WorldMigration::new(),
             clients: Vec::new(),
             thin_clients: Vec::new(),
             profile: self.link,
@@ -181,7 +193,7 @@ pub struct FleetWorld {
     world: NetWorld,
     clock: Duration,
     memory: Memory,
-    /// Its place in the order in which the fleet's worlds were made.
+    /// Its place in the order in which the fleet's worlds were made; its link has it too, and keeps it when the world migrates.
     number: u64,
 }
 
@@ -254,8 +266,11 @@ pub struct Fleet {
     bootstrap: ClientServerBootstrap,
     network: Network,
     worlds: Vec<FleetWorld>,
-    /// Worlds made so far.
+    /// Worlds made so far that got a link.
     made: u64,
+    /// Worlds made so far that took one over.
+    migrated: u64,
+    migration: WorldMigration,
     clients: Vec<usize>,
     thin_clients: Vec<usize>,
     profile: LinkProfile,
@@ -283,21 +298,58 @@ impl Fleet {
     fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
         let place = self.worlds.len();
         let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
-        let context = DriverContext {
-            network: self.network.in_process(),
-            world: WorldId(self.made),
-            kind,
-            play_type: PlayType::ClientAndServer,
-            has_server_world: true,
-        };
-        let mut world = NetWorld::new(&self.bootstrap, &context, name, clock)
-            .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"));
+        let mut world = self.make_world(PreparedWorld::new(), WorldId(self.made), name, kind, clock);
         if kind == WorldKind::Server {
             world.world_mut().insert_resource(ConnectionSecrets::seeded(self.seed));
         }
         self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), number: self.made });
         self.made += 1;
         place
+    }
+
+    fn make_world(
+        &self,
+        prepared: PreparedWorld,
+        id: WorldId,
+        name: &str,
+        kind: WorldKind,
+        clock: Duration,
+    ) -> NetWorld {
+        let context = DriverContext {
+            network: self.network.in_process(),
+            world: id,
+            kind,
+            play_type: PlayType::ClientAndServer,
+            has_server_world: true,
+        };
+        NetWorld::populate(prepared, &self.bootstrap, &context, name, clock)
+            .unwrap_or_else(|error| panic!("the world `{name}` could not be made: {error}"))
+    }
+
+    /// Puts a new server world in the place of the one that is there, with its connections: a world migration. Its game begins anew.
+    ///
+    /// # Panics
+    /// It can't be done.
+    pub fn migrate_server(&mut self) {
+        self.migrate(0);
+    }
+
+    /// Puts a new client world in the place of the one that is there, with its connection: a world migration. Its game begins anew.
+    ///
+    /// # Panics
+    /// It can't be done.
+    pub fn migrate_client(&mut self, index: usize) {
+        self.migrate(self.clients[index]);
+    }
+
+    fn migrate(&mut self, place: usize) {
+        let FleetWorld { world, clock, .. } = &mut self.worlds[place];
+        let (name, kind, clock) = (world.name().to_owned(), world.kind(), *clock);
+        let migrated = self.migration.store(world).and_then(|ticket| self.migration.load(ticket));
+        let prepared = migrated.unwrap_or_else(|error| panic!("the world `{name}` could not migrate: {error}"));
+        self.migrated += 1;
+        let id = WorldId(FIRST_MIGRATED + self.migrated);
+        self.worlds[place].world = self.make_world(prepared, id, &name, kind, clock);
     }
 
     /// Adds a client world; it does not connect by itself. Returns its number.

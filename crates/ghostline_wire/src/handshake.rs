@@ -21,6 +21,8 @@ pub mod internal_rpc {
     pub const IDENTITY: u16 = 5;
     /// [`CommandTypes`](crate::CommandTypes), from a server with dynamic collections, before that.
     pub const COMMAND_TYPES: u16 = 6;
+    /// [`TickRateBlock`](crate::TickRateBlock), from a server whose rates have changed and which tells that.
+    pub const TICK_RATE: u16 = 7;
     /// The first number of a game's own RPC.
     pub const FIRST_GAME_RPC: u16 = 16;
 }
@@ -190,6 +192,14 @@ impl ConnectionApproved {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn default_tick_rates_take_12_bits() {
+        let mut out = BitWriter::new();
+        TickRateBlock::default().encode(&mut out);
+        assert_eq!(out.bit_len(), 12);
+        assert_eq!(TickRateBlock::decode(&mut BitReader::new(out.as_bytes())), Ok(TickRateBlock::default()));
+    }
 
     #[test]
     fn a_version_takes_24_bytes_and_comes_back() {

@@ -1,6 +1,7 @@
 //! What arrived of a client's commands, counted by the server: for tools, and for whoever tunes slack and redundancy.
 
 use bevy_ecs::prelude::Component;
+use ghostline_wire::NetworkTick;
 
 use super::registry::StoreCounts;
 
@@ -17,7 +18,13 @@ pub struct CommandArrivalStatistics {
     pub num_arrived_too_late: u64,
     /// What a packet holds beside its header, in bits: a running average in which each packet counts an eighth.
     pub avg_command_payload_size_bits: f32,
+    /// The packet that was sent last, as far as is known: when, by the client's clock, and for which tick.
+    last_sent: Option<(u16, NetworkTick)>,
 }
+
+/// A packet that was sent at most so much before another one was overtaken by it. One that seems to be older yet is newer: the clock in packets has
+/// wrapped meanwhile.
+const LONGEST_OVERTAKING_MS: u16 = 2_000;
 
 impl CommandArrivalStatistics {
     /// Commands per packet, on average over all packets.
@@ -35,6 +42,17 @@ impl CommandArrivalStatistics {
         self.num_command_packets_arrived += 1;
     }
 
+    /// The tick of the packet that was sent last, this one taken into account. It may go back, when the client's clock was put back.
+    pub(super) fn newest_target_tick(&mut self, sent_at_ms: u16, target: NetworkTick) -> NetworkTick {
+        match self.last_sent {
+            Some((newest, tick)) if (1..=LONGEST_OVERTAKING_MS).contains(&newest.wrapping_sub(sent_at_ms)) => tick,
+            _ => {
+                self.last_sent = Some((sent_at_ms, target));
+                target
+            }
+        }
+    }
+
     /// Counts the commands of a block.
     pub(super) fn note_commands(&mut self, counts: StoreCounts) {
         self.num_commands_arrived += counts.all();
@@ -46,6 +64,16 @@ impl CommandArrivalStatistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_packet_sent_last_says_up_to_which_tick_commands_count() {
+        let mut statistics = CommandArrivalStatistics::default();
+        let mut after = |sent_at_ms, tick| statistics.newest_target_tick(sent_at_ms, NetworkTick::new(tick)).index();
+        assert_eq!((after(65_500, 100), after(65_516, 101), after(0, 102)), (100, 101, 102));
+        assert_eq!(after(65_520, 101), 102, "overtaken, over the wrap of the clock");
+        assert_eq!((after(20, 40), after(0, 102)), (40, 40), "put back, and an older packet comes late");
+        assert_eq!(after(20 + 40_000, 50), 50, "after a pause that is longer than half the clock");
+    }
 
     #[test]
     fn payloads_are_averaged_and_commands_counted_by_their_fate() {

@@ -6,7 +6,7 @@ use bevy_ecs::prelude::{Component, Entity};
 use bevy_ecs::world::DeferredWorld;
 use ghostline_wire::NetworkTick;
 
-use super::data::CommandValue;
+use super::data::{CommandValue, InputComponentData};
 use crate::connection::NetworkId;
 use crate::world::WorldKind;
 
@@ -50,12 +50,22 @@ pub struct CommandBuffer<T: CommandValue> {
     seen_owner: Option<NetworkId>,
     /// The last command of those who commanded it before.
     earlier: Vec<(Commander, T)>,
+    /// Server, inputs: the command that was simulated last, from which events are counted on.
+    simulated: Option<T>,
 }
 
 impl<T: CommandValue> Default for CommandBuffer<T> {
     fn default() -> Self {
         let (entries, earlier) = (Vec::new(), Vec::new());
-        Self { entries, is_servers: false, reported_misuse: false, commander: None, seen_owner: None, earlier }
+        Self {
+            entries,
+            is_servers: false,
+            reported_misuse: false,
+            commander: None,
+            seen_owner: None,
+            earlier,
+            simulated: None,
+        }
     }
 }
 
@@ -139,6 +149,23 @@ impl<T: CommandValue> CommandBuffer<T> {
         self.entries.is_empty()
     }
 
+    /// Client: a command for `tick` is about to be added. If all that there is was made for later ticks, the clock was put back far, and they will be
+    /// lived through again: they go, and the newest of them is returned, from where events go on being counted.
+    pub(crate) fn begin_anew_before(&mut self, tick: NetworkTick) -> Option<T> {
+        if self.entry_at(tick).is_some() {
+            return None;
+        }
+        let newest = self.newest().cloned();
+        self.entries.clear();
+        newest
+    }
+
+    /// The command for the newest tick.
+    pub(crate) fn newest(&self) -> Option<&T> {
+        let newer = |newest, entry| if is_newer(newest, entry) { entry } else { newest };
+        self.entries.iter().reduce(newer).map(|entry| &entry.data)
+    }
+
     /// Client: changes the commands for ticks after `tick`.
     pub(crate) fn change_after(&mut self, tick: NetworkTick, mut change: impl FnMut(&mut T)) {
         for entry in self.entries.iter_mut().filter(|entry| entry.tick.is_newer_than(tick)) {
@@ -174,6 +201,11 @@ impl<T: CommandValue> CommandBuffer<T> {
         Stored::Late
     }
 
+    /// Server: what the client has sent for ticks after `tick` was given up by it, because its clock was put back.
+    pub(crate) fn give_up_after(&mut self, tick: NetworkTick) {
+        self.entries.retain(|entry| !entry.meant_for.is_newer_than(tick));
+    }
+
     /// Client: what another player did in `tick`, as the server says.
     pub(crate) fn store_replicated(&mut self, tick: NetworkTick, data: T) {
         self.put(Entry { tick, meant_for: tick, interpolation_delay: 0, data });
@@ -205,9 +237,11 @@ impl<T: CommandValue> CommandBuffer<T> {
         }
         self.entries.clear();
         self.commander = to;
+        self.simulated = None;
         let last = to.and_then(|to| self.earlier.iter().find(|(known, _)| *known == to));
         if let (Some((_, last)), Some(baseline)) = (last, baseline) {
             let data = baseline(last);
+            self.simulated = Some(data.clone());
             self.put(Entry { tick: tick.prev(), meant_for: tick.prev(), interpolation_delay: 0, data });
         }
     }
@@ -215,8 +249,7 @@ impl<T: CommandValue> CommandBuffer<T> {
     /// Client: the local player's last command, in force or from before.
     pub(crate) fn last_of_player(&self) -> Option<&T> {
         if self.commander == Some(Commander::Player) {
-            let newer = |newest, entry| if is_newer(newest, entry) { entry } else { newest };
-            return self.entries.iter().reduce(newer).map(|entry| &entry.data);
+            return self.newest();
         }
         self.earlier.iter().find(|(known, _)| *known == Commander::Player).map(|(_, last)| last)
     }
@@ -229,6 +262,16 @@ impl<T: CommandValue> CommandBuffer<T> {
 
 fn is_newer<T>(than: &Entry<T>, entry: &Entry<T>) -> bool {
     entry.tick.is_newer_than(than.tick)
+}
+
+impl<T: InputComponentData> CommandBuffer<T> {
+    /// Server: `input` is simulated now; leaves those events in it that came since the one before.
+    pub(crate) fn take_new_events(&mut self, input: &mut T) {
+        let before = self.simulated.replace(input.clone());
+        if let Some(before) = before {
+            input.subtract_events(&before);
+        }
+    }
 }
 
 /// What became of a command that arrived.

@@ -46,6 +46,7 @@ impl<T: CommandValue, C: CommandCoder<T>> BufferOps<T, C> {
                 Stored::TooFarAhead => counts.refused += 1,
             }
         }
+        buffer.give_up_after(arrival.newest_target_tick);
         counts
     }
 }

@@ -114,5 +114,7 @@ mod tests {
         assert_eq!(seen(tick_21, tick_19), 2);
         // The last input is repeated for a tick that is missing: no press is seen twice.
         assert_eq!(seen(tick_22, tick_22), 0);
+        // An older input turns up behind a newer one: nothing was pressed, and surely not four thousand million times.
+        assert_eq!(seen(tick_20, tick_22), 0);
     }
 }

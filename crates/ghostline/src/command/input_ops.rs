@@ -9,6 +9,7 @@ use super::buffer::{CommandBuffer, Commander};
 use super::buffer_ops::BufferOps;
 use super::coder::RowCoder;
 use super::data::InputComponentData;
+use super::migration::Carried;
 use super::registry::{Arrival, BlockRequest, CommandOps, ResolveTarget, StoreCounts};
 use super::replicated::{ReplicatedInput, grow};
 use crate::connection::NetworkId;
@@ -24,7 +25,10 @@ type Sampled<I> =
     (Option<&'static GhostInstance>, Option<&'static GhostOwner>, &'static mut I, &'static mut CommandBuffer<I>);
 
 /// What is driven by the simulation.
-type Driven<I> = (&'static CommandBuffer<I>, &'static mut I, Option<&'static mut ReplicatedInput<I>>);
+type Driven<I> = (&'static mut CommandBuffer<I>, &'static mut I, Option<&'static mut ReplicatedInput<I>>);
+
+/// Commands with the id and the spawn tick of their ghosts.
+type CarriedCommands<I> = Vec<(u32, NetworkTick, I)>;
 
 /// What changes hands.
 type Owned<I> = (&'static GhostOwner, &'static mut CommandBuffer<I>, &'static mut I);
@@ -34,11 +38,11 @@ pub(super) struct InputOps<I: InputComponentData + Component> {
     commands: BufferOps<I, RowCoder>,
     owned: QueryState<Owned<I>>,
     sampled: QueryState<Sampled<I>>,
-    driven: QueryState<Driven<I>, (With<CommandBuffer<I>>, Without<Frozen>)>,
+    driven: QueryState<Driven<I>, Without<Frozen>>,
     /// What merged steps of prediction must look at.
     predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
     /// The newest commands for ghosts that this client had to drop and that may come back, by id and spawn tick.
-    carried: Vec<(u32, NetworkTick, I)>,
+    carried: CarriedCommands<I>,
     kind: WorldKind,
 }
 
@@ -56,7 +60,7 @@ impl<I: InputComponentData + Component> InputOps<I> {
     }
 
     /// Takes out what was counted for a ghost that was dropped.
-    fn take_carried(carried: &mut Vec<(u32, NetworkTick, I)>, ghost: &GhostInstance) -> Option<I> {
+    fn resume(carried: &mut CarriedCommands<I>, ghost: &GhostInstance) -> Option<I> {
         let is_it =
             |&(id, spawn_tick, _): &(u32, NetworkTick, I)| (id, Some(spawn_tick)) == (ghost.ghost_id, ghost.spawn_tick);
         let place = carried.iter().position(is_it)?;
@@ -115,9 +119,10 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
             if !Self::is_sampled(self.kind, owner, own) {
                 continue;
             }
-            if let Some((_, newest)) = buffer.get_at_tick(target) {
-                let mut shown = newest.clone();
-                shown.subtract_events(newest);
+            let last = buffer.get_at_tick(target).map(|(_, last)| last).or_else(|| buffer.newest());
+            if let Some(last) = last {
+                let mut shown = last.clone();
+                shown.subtract_events(last);
                 input.set_if_neq(shown);
             }
         }
@@ -129,15 +134,16 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
                 continue;
             }
             if buffer.commander() != Some(Commander::Player) {
-                if let Some(last) = ghost.and_then(|ghost| Self::take_carried(&mut self.carried, ghost)) {
+                if let Some(last) = ghost.and_then(|ghost| Self::resume(&mut self.carried, ghost)) {
                     buffer.remember_player(last);
                 }
                 buffer.hand_over(Some(Commander::Player), target, Some(presses_of::<I>));
             }
+            let given_up = buffer.begin_anew_before(target);
             // With less latency than before the target goes back; counts must grow from tick to tick nevertheless.
             buffer.change_after(target, |later| later.add_events(&input));
             let mut command = input.clone();
-            if let Some((_, before)) = buffer.get_at_tick(target) {
+            if let Some(before) = given_up.as_ref().or(buffer.get_at_tick(target).map(|(_, before)| before)) {
                 command.add_events(before);
             }
             buffer.add(target, command);
@@ -150,7 +156,7 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
             return;
         };
         let (Some(spawn_tick), Some(last)) = (instance.spawn_tick, buffer.last_of_player()) else { return };
-        Self::take_carried(&mut self.carried, instance);
+        Self::resume(&mut self.carried, instance);
         if self.carried.len() >= MAX_CARRIED_INPUTS {
             self.carried.remove(0);
         }
@@ -161,11 +167,23 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         self.carried.clear();
     }
 
+    fn take_carried(&mut self) -> Option<Carried> {
+        Some(Box::new(std::mem::take(&mut self.carried)))
+    }
+
+    fn put_carried(&mut self, carried: Carried) {
+        if let Ok(carried) = carried.downcast::<CarriedCommands<I>>() {
+            self.carried = *carried;
+        }
+    }
+
     fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
-        for (buffer, mut input, replicated) in self.driven.iter_mut(world) {
+        for (mut buffer, mut input, replicated) in self.driven.iter_mut(world) {
             if !buffer.is_empty() {
                 let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
-                if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
+                if self.kind == WorldKind::Server {
+                    buffer.bypass_change_detection().take_new_events(&mut shown);
+                } else if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
                     shown.subtract_events(before);
                 }
                 input.set_if_neq(shown);

@@ -9,6 +9,7 @@ mod data;
 mod input;
 mod input_event;
 mod input_ops;
+mod migration;
 mod receive;
 mod registry;
 mod replicated;
@@ -20,6 +21,7 @@ pub use data::{CommandCodec, CommandData, CommandValue, InputComponentData, Inpu
 pub(crate) use input::{apply, carry_over, forget_carried, input_changes_after, lose};
 pub use input::{gather, restore_for_gathering};
 pub use input_event::InputEvent;
+pub(crate) use migration::{CarriedInputs, put_inputs, take_inputs};
 #[cfg(test)]
 pub(crate) use receive::shown_age;
 pub use receive::{MAX_COMMAND_BYTES_PER_TICK, MAX_COMMAND_PACKETS_PER_TICK, receive};

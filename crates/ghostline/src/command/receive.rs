@@ -4,6 +4,7 @@ use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, NetworkTick};
 
 use super::arrival::CommandArrivalStatistics;
+use super::buffer::COMMAND_BUFFER_CAPACITY;
 use super::registry::{Arrival, CommandRegistry};
 use crate::connection::{
     CommandTarget, IncomingCommandDataStreamBuffer, NetworkId, NetworkSnapshotAck, NetworkStreamConnection,
@@ -15,11 +16,11 @@ use crate::stats::NetworkStats;
 use crate::time::{NetworkTime, RttEstimator};
 use crate::world::{FrameClock, resolved_rate};
 
-/// So many command packets of a connection are read per tick; more are dropped and counted. One per tick is usual; a burst after a
-/// stall is not yet hostile.
+/// So many command packets of a connection are read per tick, the latest; older ones are dropped and counted. One per tick is usual; a burst
+/// after a stall is not yet hostile.
 pub const MAX_COMMAND_PACKETS_PER_TICK: usize = 64;
 
-/// So many bytes of a connection's command packets are read per tick; packets beyond are dropped and counted. Four of the largest.
+/// So many bytes of a connection's command packets are read per tick, of the latest; older packets are dropped and counted. Four of the largest.
 pub const MAX_COMMAND_BYTES_PER_TICK: usize = 64 * 1024;
 
 /// Takes in the command packets that arrived.
@@ -28,11 +29,9 @@ pub fn receive(world: &mut World) {
     for entity in live_connections(world) {
         let Some(mut incoming) = world.get_mut::<IncomingCommandDataStreamBuffer>(entity) else { continue };
         let mut packets = std::mem::take(&mut incoming.0);
-        let (mut read, mut bytes) = (0, 0);
+        let worth_reading = latest_within_bounds(packets.iter().rev().map(Vec::len));
         while let Some(packet) = packets.pop_front() {
-            read += 1;
-            bytes += packet.len();
-            if read <= MAX_COMMAND_PACKETS_PER_TICK && bytes <= MAX_COMMAND_BYTES_PER_TICK {
+            if packets.len() < worth_reading {
                 take_in(world, entity, &packet, server_tick);
             } else {
                 world.resource_mut::<NetworkStats>().dropped_messages += 1;
@@ -51,6 +50,18 @@ pub fn receive(world: &mut World) {
             ty.ops.note_owners(world, server_tick);
         }
     });
+}
+
+/// How many of the latest packets are read, by their lengths, the latest first.
+fn latest_within_bounds(lengths: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    lengths
+        .take(MAX_COMMAND_PACKETS_PER_TICK)
+        .take_while(|length| {
+            bytes += length;
+            bytes <= MAX_COMMAND_BYTES_PER_TICK
+        })
+        .count()
 }
 
 /// How late commands come, smoothed over about eight ticks.
@@ -80,7 +91,7 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
         Err(_) => return count_invalid(world, entity, "a command packet with a bad header"),
     };
     world.resource_mut::<NetworkStats>().received_command_packets += 1;
-    note_header(world, entity, &header);
+    note_header(world, entity, &header, server_tick);
     if world.get::<NetworkStreamInGame>(entity).is_none() {
         return;
     }
@@ -91,6 +102,7 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
     let arrival = Arrival {
         connection: entity,
         input_target_tick: header.input_target_tick,
+        newest_target_tick: statistics.newest_target_tick(header.local_time_ms, header.input_target_tick),
         server_tick,
         interpolation_delay: plausible_delay(world, entity, header.interpolation_delay),
     };
@@ -102,16 +114,29 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
     }
 }
 
-fn note_header(world: &mut World, entity: Entity, header: &CommandHeader) {
-    let now_ms = world.resource::<FrameClock>().now_ms_u16();
+/// A packet for a tick so far behind the newest was not overtaken: the client has put its clock back. To where ours is, or it is a lie.
+const PUT_BACK_TICKS: i32 = COMMAND_BUFFER_CAPACITY as i32;
+
+fn note_header(world: &mut World, entity: Entity, header: &CommandHeader, server_tick: NetworkTick) {
+    let clock = world.resource::<FrameClock>();
+    let (now_ms, waited) = (clock.now_ms_u16(), clock.is_after_stall);
     let in_game = world.get::<NetworkStreamInGame>(entity).is_some();
     let delay = plausible_delay(world, entity, header.interpolation_delay);
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
-    ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    if !waited {
+        ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    }
     if !in_game {
         return;
     }
     let tick = header.input_target_tick;
+    let is_behind = ack.most_recent_command_tick.is_some_and(|newest| newest.ticks_since(tick) > PUT_BACK_TICKS);
+    if is_behind && tick.ticks_since(server_tick).abs() <= PUT_BACK_TICKS {
+        ack.most_recent_command_tick = None;
+        ack.most_recent_full_command_tick = None;
+        // How early the old ticks came says nothing of the new ones.
+        ack.command_age_q16 = i64::from(server_tick.ticks_since(tick)) << 16;
+    }
     let is_newest = ack.most_recent_command_tick.is_none_or(|newest| tick.is_newer_than(newest));
     if is_newest {
         ack.most_recent_command_tick = Some(tick);

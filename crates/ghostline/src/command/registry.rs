@@ -9,6 +9,7 @@ use super::buffer_ops::BufferOps;
 use super::coder::{OwnCoder, RowCoder};
 use super::data::{CommandCodec, CommandData, InputComponentData};
 use super::input_ops::InputOps;
+use super::migration::Carried;
 use crate::connection::NetworkId;
 
 /// Which commands of a buffer go into a packet.
@@ -24,6 +25,8 @@ pub(super) struct BlockRequest {
 pub(super) struct Arrival {
     pub connection: Entity,
     pub input_target_tick: NetworkTick,
+    /// What the packet that the client has sent last is for. It has given up what it sent for later ticks before.
+    pub newest_target_tick: NetworkTick,
     pub server_tick: NetworkTick,
     /// As the client says, within what is plausible.
     pub interpolation_delay: u16,
@@ -79,6 +82,12 @@ pub(super) trait CommandOps: Send + Sync {
     fn carry_over(&mut self, _world: &World, _ghost: Entity) {}
     /// Inputs: the server is gone, and with it all ghosts.
     fn forget_carried(&mut self) {}
+    /// Inputs: what was carried over, for another world.
+    fn take_carried(&mut self) -> Option<Carried> {
+        None
+    }
+    /// Inputs: what another world's [`take_carried`](Self::take_carried) gave.
+    fn put_carried(&mut self, _carried: Carried) {}
     /// Inputs: the component shows what the buffer holds for `tick`, with the events of the last `batch` ticks.
     fn apply(&mut self, _world: &mut World, _tick: NetworkTick, _batch: u32) {}
     /// Inputs: whether any predicted ghost has another input in the tick after `tick` than in `tick`, and that matters to merged steps.

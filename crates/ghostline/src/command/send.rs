@@ -33,6 +33,13 @@ pub(crate) struct CommandSender {
     warned_of_interpolated: bool,
 }
 
+impl CommandSender {
+    /// World migration: what is known of no particular world.
+    pub(super) fn move_to_another_world(&mut self) -> Self {
+        Self { own_ghosts: None, targets: Vec::new(), ..std::mem::take(self) }
+    }
+}
+
 /// Sends the command packet of this tick, if it wasn't sent yet.
 pub fn send(world: &mut World) {
     let in_game = live_connections(world).find(|&entity| world.get::<NetworkStreamInGame>(entity).is_some());

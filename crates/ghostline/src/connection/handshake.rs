@@ -3,7 +3,7 @@
 use bevy_ecs::prelude::{Entity, Resource, World};
 use ghostline_wire::{
     ApprovalRequest, BitReader, BitWriter, CommandTypes, ConnectionApproved, DecodeError, ProtocolDetails,
-    ProtocolVersion, ResumeClaim, SessionIdentity, internal_rpc, limits,
+    ProtocolVersion, ResumeClaim, SessionIdentity, TickRateBlock, internal_rpc, limits,
 };
 use std::collections::VecDeque;
 
@@ -17,6 +17,7 @@ use super::lifecycle::{close, live_connections, raise};
 use super::mismatch;
 use super::reason::DisconnectReason;
 use super::state;
+use super::tick_rate;
 use crate::command;
 use crate::rpc;
 use crate::time::ClientServerTickRate;
@@ -118,6 +119,11 @@ pub(crate) fn execute_internal(
             }
             become_connected(world, entity, &approved)
         }
+        internal_rpc::TICK_RATE if !is_server => {
+            let block = TickRateBlock::decode(&mut payload)?;
+            payload.expect_end()?;
+            tick_rate::receive_change(world, entity, &block)
+        }
         _ => Err(DecodeError::BadValue { what: "internal RPC" }),
     }
 }
@@ -159,15 +165,13 @@ fn become_connected(world: &mut World, entity: Entity, approved: &ConnectionAppr
     {
         return Err(DecodeError::BadValue { what: "approval outside the handshake" });
     }
-    let rate = ClientServerTickRate::from_block(&approved.tick_rate)
-        .map_err(|_| DecodeError::BadValue { what: "tick rates" })?;
     connection.handshake_start = None;
+    tick_rate::take_over(world, &approved.tick_rate)?;
     approval::check_not_skipped(world, was);
     let network_id = NetworkId(approved.network_id);
     world.entity_mut(entity).insert((network_id, LocalConnection, approval::ConnectionApproved));
     world.resource_mut::<NetworkStreamDriver>().set_network_id(entity, network_id);
     state::enter(world, entity, ConnectionStatus::Connected, true);
-    world.insert_resource(rate);
     Ok(())
 }
 

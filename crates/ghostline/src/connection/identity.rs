@@ -1,6 +1,7 @@
 //! Who a client is beyond one connection: a public unique id, and the secret of 128 bits that proves it when it comes back.
 //! Given out when a client is let in; shown by the client in its next handshake with the same address.
 
+use bevy_ecs::entity::EntityHashMap;
 use bevy_ecs::prelude::{Component, Entity, Resource, World};
 use ghostline_wire::{BitWriter, DecodeError, ResumeClaim, SessionIdentity, internal_rpc};
 use std::collections::{BTreeMap, VecDeque};
@@ -88,6 +89,13 @@ impl KnownSessions {
         })
     }
 
+    /// The connection entities have become others, in a world migration.
+    pub(super) fn follow(&mut self, moved: &EntityHashMap<Entity>) {
+        for session in self.by_id.values_mut() {
+            session.live = session.live.and_then(|entity| moved.get(&entity).copied());
+        }
+    }
+
     fn leave(&mut self, unique_id: u32) {
         let Some(session) = self.by_id.get_mut(&unique_id) else { return };
         session.live = None;
@@ -102,7 +110,7 @@ impl KnownSessions {
 
 /// Server: what a client has shown in its handshake.
 #[derive(Component)]
-struct PendingResume(ResumeClaim);
+pub(super) struct PendingResume(ResumeClaim);
 
 /// Client: shows the token, if it is for this server. Part of the first packet.
 pub(super) fn send_claim(world: &mut World, entity: Entity) {

@@ -237,13 +237,11 @@ pub(super) fn sort_message(world: &mut World, entity: Entity, pipeline: Pipeline
     }
 }
 
-/// Gives the message back if there is no room.
+/// Gives the oldest message back if there is no room: of commands and snapshots the latest are worth most.
 fn push_bounded(queue: &mut VecDeque<Vec<u8>>, message: Vec<u8>) -> Option<Vec<u8>> {
-    if queue.len() >= MAX_INCOMING_MESSAGES {
-        return Some(message);
-    }
+    let oldest = if queue.len() >= MAX_INCOMING_MESSAGES { queue.pop_front() } else { None };
     queue.push_back(message);
-    None
+    oldest
 }
 
 /// There is no room for a message. What is unreliable may be lost; reliable RPCs may not, so their sender has to go.

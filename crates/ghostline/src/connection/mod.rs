@@ -9,12 +9,13 @@ mod identity;
 mod in_game;
 mod lifecycle;
 mod log_limit;
+mod migration;
 mod mismatch;
 mod overview;
-mod pause;
 mod reason;
 mod requests;
 mod state;
+mod tick_rate;
 mod waiting_room;
 
 pub use approval::ConnectionApproved;
@@ -39,11 +40,10 @@ pub use in_game::InGameAppExt;
 pub use lifecycle::{MAX_PENDING_CLIENTS, flush, pump_idle, receive};
 pub(crate) use lifecycle::{close, count_invalid, live_connections};
 pub(crate) use log_limit::{LogLimits, Unlogged};
+pub(crate) use migration::{MIGRATED, move_resources};
 pub(crate) use mismatch::is_ending;
 pub use mismatch::{MAX_PROTOCOL_LINES, MISMATCH_GRACE};
 pub use overview::{ConnectionOverview, DriverOverview, WorldOverview};
-pub use pause::PauseWarning;
-pub(crate) use pause::watch_pauses;
 pub use reason::DisconnectReason;
 pub(crate) use requests::ConnectionRequests;
 pub use requests::{
@@ -53,3 +53,4 @@ pub use state::{ConnectionState, LinkedEntityGroup};
 pub(crate) use waiting_room::WaitingRoom;
 // Parts of a connection entity, kept where they are filled and emptied.
 pub use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
+pub use tick_rate::tell_tick_rate;

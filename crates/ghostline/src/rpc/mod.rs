@@ -21,7 +21,7 @@ pub use fixed_list::{FixedList, MAX_FIXED_LIST_CAPACITY, MAX_RPC_LIST_ELEMENTS};
 pub use fixed_string::{FixedString, MAX_FIXED_STRING_BYTES};
 pub use ghost_ref::{GhostMapping, GhostRef};
 pub use receive::{MAX_RPCS_PER_TICK, MaxRpcAgeFrames, ReceiveRpcCommandRequest, receive, spawn_received};
-pub(crate) use receive::{ReceivedRpcs, diagnose, forget_connection};
+pub(crate) use receive::{ReceivedRpcs, diagnose, forget_connection, move_received};
 pub use registry::{MAX_RPC_TYPES, RegisterRpcError, RpcAppExt, RpcCollection};
 pub(crate) use send::{RpcRequests, push_internal, queue_first};
 pub use send::{SendRpcCommandRequest, flush, send_requests};

@@ -1,6 +1,7 @@
 //! Receiving RPCs: a packet is validated whole before anything of it runs; what it holds becomes entities at the start of
 //! the next simulation pass, in the order in which it was sent.
 
+use bevy_ecs::entity::EntityHashMap;
 use bevy_ecs::prelude::{Component, Entity, Resource, World};
 use ghostline_wire::{
     BitReader, DecodeError, FrameIter, ProtocolVersion, Reception, RpcFrame, RpcName, internal_rpc, named_frames,
@@ -27,6 +28,8 @@ pub struct ReceiveRpcCommandRequest {
     sequence: u64,
     age_frames: u32,
     consumed: bool,
+    /// Its age was told.
+    warned: bool,
 }
 
 impl ReceiveRpcCommandRequest {
@@ -64,6 +67,36 @@ pub(crate) struct ReceivedRpcs {
     spawned: u64,
 }
 
+/// World migration: RPCs that wait, and those that nobody has consumed, come to the new world's game. Their connections have become others.
+pub(crate) fn move_received(from: &mut World, to: &mut World, moved: &EntityHashMap<Entity>) {
+    let mut unconsumed: Vec<(u64, Entity, Entity)> = from
+        .query::<(Entity, &ReceiveRpcCommandRequest)>()
+        .iter(from)
+        .filter(|(_, request)| !request.consumed)
+        .map(|(entity, request)| (request.sequence, entity, request.source_connection))
+        .collect();
+    unconsumed.sort_unstable();
+    let mut waiting = Vec::new();
+    for (_, entity, source) in unconsumed {
+        if let Some(rpc) = take_back(from, entity) {
+            waiting.push((source, rpc));
+        }
+        from.despawn(entity);
+    }
+    let mut received = std::mem::take(&mut *from.resource_mut::<ReceivedRpcs>());
+    waiting.append(&mut received.waiting);
+    received.waiting =
+        waiting.into_iter().filter_map(|(source, rpc)| Some((moved.get(&source).copied()?, rpc))).collect();
+    to.insert_resource(received);
+}
+
+fn take_back(world: &mut World, entity: Entity) -> Option<SpawnRpc> {
+    let components = world.get_entity(entity).ok()?.archetype().components().to_vec();
+    let collection = world.resource::<RpcCollection>();
+    let take_back = components.iter().find_map(|&component| collection.of_component(component))?.1.take_back;
+    take_back(world, entity)
+}
+
 /// Turns the RPCs of the last pass into entities.
 pub fn spawn_received(world: &mut World) {
     warn_of_unconsumed(world);
@@ -72,7 +105,10 @@ pub fn spawn_received(world: &mut World) {
     let waiting = std::mem::take(&mut received.waiting);
     received.spawned += waiting.len() as u64;
     for (sequence, (source_connection, spawn)) in (first..).zip(waiting) {
-        spawn(world, ReceiveRpcCommandRequest { source_connection, sequence, age_frames: 0, consumed: false });
+        spawn(
+            world,
+            ReceiveRpcCommandRequest { source_connection, sequence, age_frames: 0, consumed: false, warned: false },
+        );
     }
 }
 
@@ -83,10 +119,10 @@ fn warn_of_unconsumed(world: &mut World) {
     }
     let mut forgotten = Vec::new();
     for (entity, mut request) in world.query::<(Entity, &mut ReceiveRpcCommandRequest)>().iter_mut(world) {
-        if !request.consumed {
+        if !request.consumed && !request.warned {
             request.age_frames = request.age_frames.saturating_add(1);
             if request.age_frames >= limit {
-                request.consumed = true;
+                request.warned = true;
                 forgotten.push((request.sequence, entity));
             }
         }

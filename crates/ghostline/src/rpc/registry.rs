@@ -30,6 +30,8 @@ pub(super) struct RpcEntry {
     /// Takes the RPC from an entity and writes its payload.
     pub encode: fn(&mut World, Entity, &mut BitWriter) -> Result<(), SendRpcError>,
     pub decode: fn(&mut BitReader<'_>) -> Result<SpawnRpc, DecodeError>,
+    /// Takes a received RPC back from its entity, as if it had just arrived; `None` if it isn't there.
+    pub take_back: fn(&mut World, Entity) -> Option<SpawnRpc>,
 }
 
 /// The kinds of RPCs of a network world. A resource, there from the world's creation.
@@ -244,20 +246,32 @@ fn register<T: RpcCommand>(app: &mut App, is_approval: bool) -> Result<(), Regis
                 return Err(SendRpcError::NotRegistered(T::name()));
             };
             rpc.check()?;
-            let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
-            rpc.map_ghosts(&GhostMapping::sending(&identity_of));
+            name_ghosts(world, &mut rpc);
             rpc.encode(out);
             Ok(())
         },
-        decode: |input| {
-            let mut rpc = T::decode(input)?;
-            Ok(Box::new(move |world: &mut World, request| {
-                rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
-                world.spawn((rpc, request));
-            }))
+        decode: |input| Ok(spawner(T::decode(input)?)),
+        take_back: |world, entity| {
+            let mut rpc = world.get_entity_mut(entity).ok()?.take::<T>()?;
+            name_ghosts(world, &mut rpc);
+            Some(spawner(rpc))
         },
     };
     world.get_resource_or_init::<RpcCollection>().register(entry)
+}
+
+/// Names the ghosts of an RPC as the link does.
+fn name_ghosts<T: RpcCommand>(world: &World, rpc: &mut T) {
+    let identity_of = |entity| identity(world.get::<GhostInstance>(entity)?);
+    rpc.map_ghosts(&GhostMapping::sending(&identity_of));
+}
+
+/// What a received RPC does when its turn comes.
+fn spawner<T: RpcCommand>(mut rpc: T) -> SpawnRpc {
+    Box::new(move |world: &mut World, request| {
+        rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
+        world.spawn((rpc, request));
+    })
 }
 
 #[cfg(test)]

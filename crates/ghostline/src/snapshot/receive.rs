@@ -147,14 +147,17 @@ fn decode(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Snapsh
 
 fn note_header(world: &mut World, entity: Entity, header: &SnapshotHeader, snapshots: &mut ClientSnapshots) {
     world.resource_mut::<NetworkStats>().received_snapshot_packets += 1;
-    let now_ms = world.resource::<FrameClock>().now_ms_u16();
+    let clock = world.resource::<FrameClock>();
+    let (now_ms, waited) = (clock.now_ms_u16(), clock.is_after_stall);
     let is_newest = snapshots.newest_tick.is_none_or(|newest| header.server_tick.is_newer_than(newest));
     if is_newest {
         snapshots.newest_tick = Some(header.server_tick);
         snapshots.relevant_on_server = header.relevant_ghosts;
     }
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
-    ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    if !waited {
+        ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    }
     if is_newest {
         ack.last_received_snapshot_by_local = Some(header.server_tick);
         ack.server_command_age = header.command_age;

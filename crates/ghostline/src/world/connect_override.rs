@@ -3,6 +3,8 @@
 
 use ghostline_transport::ServerAddress;
 
+use super::program_options;
+
 /// The option of the command line: `--connect ADDRESS` or `--connect=ADDRESS`, with a [`ServerAddress`] as its value.
 pub const CONNECT_ARGUMENT: &str = "--connect";
 
@@ -11,28 +13,7 @@ pub const CONNECT_VARIABLE: &str = "GHOSTLINE_CONNECT";
 
 /// What the command line says, else the environment; `None` if neither does, or not in words that can be understood. That is logged.
 pub(super) fn read(arguments: impl IntoIterator<Item = String>, variable: Option<String>) -> Option<ServerAddress> {
-    let mut arguments = arguments.into_iter();
-    let mut from_arguments = None;
-    while let Some(argument) = arguments.next() {
-        let Some(rest) = argument.strip_prefix(CONNECT_ARGUMENT) else { continue };
-        match rest.strip_prefix('=') {
-            Some(value) => from_arguments = Some(value.to_owned()),
-            None if rest.is_empty() => from_arguments = arguments.next(),
-            None => {}
-        }
-    }
-    let (source, text) = match (from_arguments, variable) {
-        (Some(text), _) => (CONNECT_ARGUMENT, text),
-        (None, Some(text)) => (CONNECT_VARIABLE, text),
-        (None, None) => return None,
-    };
-    match text.parse() {
-        Ok(server) => Some(server),
-        Err(error) => {
-            tracing::error!("`{source}` says where to connect, but {error}; it is ignored");
-            None
-        }
-    }
+    program_options::read(arguments, CONNECT_ARGUMENT, variable, CONNECT_VARIABLE, "where to connect")
 }
 
 #[cfg(test)]

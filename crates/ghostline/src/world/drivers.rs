@@ -8,7 +8,8 @@ use ghostline_transport::{DriverSettings, DriverStore, InProcessNetwork, Invalid
 use thiserror::Error;
 
 use super::kind::WorldKind;
-use super::worlds::{PlayType, WorldId};
+use super::net_world::WorldId;
+use super::play_type::PlayType;
 
 #[cfg(feature = "quic")]
 pub use sockets::{DefaultDrivers, ServerIdentity};
@@ -102,12 +103,12 @@ impl DriverConstructor for InProcessDrivers {
 
 /// The drivers of a program that doesn't choose: with sockets where this build has them.
 #[cfg(feature = "quic")]
-pub(super) fn default_drivers() -> impl DriverConstructor {
-    DefaultDrivers::default()
+pub(super) fn default_drivers(settings: DriverSettings) -> impl DriverConstructor {
+    DefaultDrivers { settings, ..DefaultDrivers::default() }
 }
 
 /// The drivers of a program that doesn't choose: with sockets where this build has them.
 #[cfg(not(feature = "quic"))]
-pub(super) fn default_drivers() -> impl DriverConstructor {
-    InProcessDrivers::default()
+pub(super) fn default_drivers(settings: DriverSettings) -> impl DriverConstructor {
+    InProcessDrivers { settings, ..InProcessDrivers::default() }
 }

@@ -11,17 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bootstrap::ClientServerBootstrap;
+use super::config::{AutomaticBootstrap, ConfigError};
 use super::drivers::{DriverConstructionError, DriverContext};
 use super::filter::remove_foreign_schedules;
 use super::frame;
 use super::kind::WorldKind;
-use super::worlds::{PlayType, SharedPlugin, WorldError, WorldId, WorldOrder, Worlds};
+use super::net_world::SharedPlugin;
+use super::play_type::PlayType;
+use super::world_commands::WorldCommands;
+use super::worlds::{MAIN_WORLD, WorldError, WorldOrder, Worlds};
 use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
 
-/// The main world's number for its driver: it is in no list, and no world of one has it.
-const MAIN_WORLD: WorldId = WorldId(u64::MAX);
-
 /// Makes an `App`'s main world a client world, with the game's plugin built in it. See [`ClientServerBootstrap::embedded`].
+///
+/// The bootstrap's own initialisation, if it has one, makes the worlds beside the main one; with automatic bootstrap off there are none, and
+/// the main world doesn't connect, until the game says so.
 pub struct EmbeddedClient {
     bootstrap: ClientServerBootstrap,
 }
@@ -66,13 +70,15 @@ impl Plugin for EmbeddedClient {
             app.add_plugins(TimePlugin);
         }
         let worlds = Worlds::new(self.bootstrap.clone());
+        self.bootstrap.apply_config(app.world_mut(), WorldKind::Client);
         let drivers = self.make_drivers(&worlds).unwrap_or_else(|error| {
             tracing::error!("the main world has no driver and can't connect: {error}");
             DriverStore::new()
         });
-        frame::prepare(app.world_mut(), WorldKind::Client, Some(drivers), self.bootstrap.game_version, Duration::ZERO);
+        let version = self.bootstrap.game_version;
+        let prepared = frame::prepare(app.world_mut(), WorldKind::Client, version, Duration::ZERO, || Ok(drivers));
+        debug_assert!(prepared.is_ok(), "the drivers are there");
         frame::keep_bevys_message_update(app.world_mut());
-        self.bootstrap.apply_config(app.world_mut(), WorldKind::Client);
         app.insert_resource(EmbeddedWorlds { worlds: SyncCell::new(worlds) });
         app.add_plugins(SharedPlugin(Arc::clone(&self.bootstrap.plugin)));
         app.add_systems(PreUpdate, run_frame);
@@ -90,29 +96,36 @@ impl Plugin for EmbeddedClient {
 
 impl EmbeddedClient {
     fn make_drivers(&self, worlds: &Worlds) -> Result<DriverStore, DriverConstructionError> {
-        self.bootstrap.drivers.create_client_driver(&DriverContext {
+        let play_type = self.bootstrap.requested_play_type();
+        self.bootstrap.driver_constructor().create_client_driver(&DriverContext {
             network: worlds.network(),
             world: MAIN_WORLD,
             kind: WorldKind::Client,
-            play_type: self.bootstrap.play_type,
-            has_server_world: self.bootstrap.play_type == PlayType::ClientAndServer,
+            play_type,
+            has_server_world: play_type == PlayType::ClientAndServer,
         })
     }
 
     fn make_other_worlds(&self, world: &mut World) -> Result<(), WorldError> {
         let bootstrap = &self.bootstrap;
-        let errors = bootstrap.validate();
+        let mut errors = bootstrap.validate();
+        if bootstrap.requested_play_type() == PlayType::Server {
+            errors.push(ConfigError::ServerEmbedded);
+        }
         if !errors.is_empty() {
             return Err(WorldError::InvalidConfiguration(errors));
         }
-        if bootstrap.play_type == PlayType::Server {
-            return Err(WorldError::InvalidConfiguration(vec![
-                "an embedded main world is a client; use `run` for a server alone".to_owned(),
-            ]));
+        if bootstrap.automatic() == AutomaticBootstrap::Disabled {
+            return Ok(());
         }
         let mut beside = world.resource_mut::<EmbeddedWorlds>();
         let worlds = beside.worlds();
-        if bootstrap.play_type == PlayType::ClientAndServer {
+        if let Some(initialize) = &bootstrap.initialize {
+            // The main world is there whatever it says.
+            initialize(worlds)?;
+            return Ok(());
+        }
+        if bootstrap.requested_play_type() == PlayType::ClientAndServer {
             worlds.create_server_world("server")?;
         }
         worlds.thin_clients().request(bootstrap.thin_clients);
@@ -133,9 +146,10 @@ fn run_frame(world: &mut World) {
     };
     let worlds = beside.worlds();
     worlds.set_now(now);
-    if let Err(error) = worlds.update_thin_clients(dt) {
-        tracing::error!("no more thin clients are made: {error}");
-    }
+    worlds.thin_clients().follow(world.resource::<NetworkStreamDriver>().last_server());
+    let is_told = frame::is_alarming(world, dt);
+    frame::note_stall(world, now, dt);
+    worlds.note_frame(dt, is_told);
     let servers = [WorldKind::Local, WorldKind::Server];
     let clients = [WorldKind::Client, WorldKind::ThinClient];
     match worlds.order() {
@@ -150,6 +164,9 @@ fn run_frame(world: &mut World) {
             worlds.run_stage(&clients, dt);
         }
     }
+    let mut commands = std::mem::take(&mut *world.resource_mut::<WorldCommands>());
+    commands.run(worlds);
+    worlds.end_frame();
     if let (Some(exit), Some(mut exits)) = (worlds.should_exit(), world.get_resource_mut::<Messages<AppExit>>()) {
         exits.write(exit);
     }

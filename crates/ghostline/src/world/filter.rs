@@ -4,9 +4,12 @@
 use bevy_app::{App, SubApp};
 use bevy_ecs::observer::IntoObserver;
 use bevy_ecs::prelude::World;
-use bevy_ecs::schedule::{InternedScheduleLabel, IntoScheduleConfigs, ScheduleLabel, Schedules};
+use bevy_ecs::schedule::{
+    InternedScheduleLabel, IntoScheduleConfigs, ScheduleLabel, Schedules, SingleThreadedExecutor,
+};
 use bevy_ecs::system::ScheduleSystem;
 
+use super::bootstrap::ScheduleExecutor;
 use super::kind::{WorldFlags, WorldKind, kind_of};
 use crate::schedule;
 
@@ -115,6 +118,18 @@ pub(crate) fn remove_foreign_schedules(world: &mut World, kind: WorldKind) {
     }
 }
 
+/// Makes every schedule of this world run its systems as the game wants.
+pub(crate) fn choose_executor(world: &mut World, executor: ScheduleExecutor) {
+    let Some(mut schedules) = world.get_resource_mut::<Schedules>() else { return };
+    for (_, schedule) in schedules.iter_mut() {
+        match executor {
+            ScheduleExecutor::SingleThreaded => schedule.set_executor(SingleThreadedExecutor::new()),
+            // What bevy_ecs was compiled with.
+            ScheduleExecutor::MultiThreaded => schedule,
+        };
+    }
+}
+
 /// Reports, in one line, systems in schedules of Bevy's that this world never runs.
 pub(crate) fn warn_of_idle_schedules(world: &World, name: &str) {
     let Some(schedules) = world.get_resource::<Schedules>() else { return };
@@ -156,36 +171,4 @@ fn bevy_never_runs_here(label: InternedScheduleLabel) -> bool {
         RunFixedMainLoop.intern(),
     ];
     bevy.contains(&label)
-}
-
-/// What runs in a world, in order: one line per step, with the number of the game's systems in a schedule.
-pub fn describe_frame(world: &World) -> String {
-    use schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, Step};
-    let kind = kind_of(world);
-    let mut text = String::new();
-    for (title, steps) in [("frame start", FRAME_START), ("simulation pass", SIMULATION_PASS), ("frame end", FRAME_END)]
-    {
-        text.push_str(title);
-        text.push('\n');
-        for step in steps {
-            match *step {
-                Step::Game { label, worlds } if worlds.contains(kind.flag()) => {
-                    let label = label();
-                    let here = schedule::label_in(kind, label);
-                    let systems = world
-                        .get_resource::<Schedules>()
-                        .and_then(|schedules| schedules.get(here))
-                        .map_or(0, |schedule| schedule.graph().systems.len());
-                    if systems > 0 || !kind.is_thin_client() {
-                        text.push_str(&format!("  schedule {label:?}: {systems} systems\n"));
-                    }
-                }
-                Step::Library { name, worlds, .. } if worlds.contains(kind.flag()) => {
-                    text.push_str(&format!("  library: {name}\n"));
-                }
-                _ => {}
-            }
-        }
-    }
-    text
 }

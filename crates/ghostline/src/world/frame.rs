@@ -11,7 +11,9 @@ use ghostline_transport::DriverStore;
 use ghostline_wire::NetworkTick;
 use std::time::Duration;
 
-use super::kind::WorldKind;
+use super::drivers::DriverConstructionError;
+use super::kind::{WorldKind, kind_of};
+use super::world_commands::WorldCommands;
 use crate::command::CommandRegistry;
 use crate::connection::{
     self, ConnectionChanged, ConnectionEvents, ConnectionRequests, ConnectionSecrets, KnownSessions, LogLimits,
@@ -24,8 +26,9 @@ use crate::schedule::{FRAME_END, FRAME_START, SIMULATION_PASS, run_steps};
 use crate::snapshot;
 use crate::stats::NetworkStats;
 use crate::time::{
-    BatchedTicksMonitor, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, LocalClock, NetworkTime,
-    ServerLoop, StepTime, TimeSync, TimeSyncInput, UnscaledClientTime, in_process_frame_dt,
+    BatchedTicksMonitor, ClientFrameInput, ClientLoop, ClientServerTickRate, ClientTickRate, FrameDemand, LocalClock,
+    NetworkTime, ServerLoop, Stall, StallWatchdog, StepTime, TimeSync, TimeSyncInput, UnscaledClientTime,
+    in_process_frame_dt,
 };
 
 /// The real time of this frame. A resource of every world.
@@ -35,6 +38,8 @@ pub struct FrameClock {
     pub now: Duration,
     /// Since the frame before.
     pub dt: Duration,
+    /// Whether this frame came much later than the one before: what arrives in it lay waiting, and says nothing about the link.
+    pub is_after_stall: bool,
     clock: LocalClock,
 }
 
@@ -52,32 +57,40 @@ impl FrameClock {
 }
 
 /// The loop of a server or local world.
-#[derive(Resource, Default)]
+#[derive(Resource, Clone, Default)]
 struct FixedLoop {
     ticks: ServerLoop,
     monitor: BatchedTicksMonitor,
+    /// Ticks of the newest frame.
+    ticks_in_frame: u32,
+    /// When merged ticks were last a line in the log.
+    warned: Option<Duration>,
 }
 
+/// A server that merges ticks for good says so at most once in so long a time.
+const BATCHED_TICKS_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The clocks of a client world.
-#[derive(Resource, Default)]
+#[derive(Resource, Clone, Default)]
 pub(crate) struct ClientClocks {
     /// Time synchronisation.
     pub sync: TimeSync,
     frames: ClientLoop,
 }
 
-/// What every world of this kind has before any plugin is built.
+/// What every world of this kind has before any plugin is built. What is there already stays: of a migrated world that is its drivers,
+/// connections and clocks.
 pub(super) fn prepare(
     world: &mut World,
     kind: WorldKind,
-    drivers: Option<DriverStore>,
     game_version: u32,
     now: Duration,
-) {
+    drivers: impl FnOnce() -> Result<DriverStore, DriverConstructionError>,
+) -> Result<(), DriverConstructionError> {
     world.insert_resource(kind);
-    let mut clock = FrameClock::default();
-    clock.update(now, Duration::ZERO);
-    world.insert_resource(clock);
+    world.get_resource_or_init::<FrameClock>().update(now, Duration::ZERO);
+    world.init_resource::<StallWatchdog>();
+    world.init_resource::<WorldCommands>();
     world.init_resource::<Time>();
     world.init_resource::<NetworkTime>();
     world.init_resource::<GhostRegistry>();
@@ -85,8 +98,10 @@ pub(super) fn prepare(
     if !kind.is_client() {
         world.init_resource::<FixedLoop>();
     }
-    if let Some(drivers) = drivers {
-        world.insert_resource(NetworkStreamDriver::new(drivers, game_version));
+    if kind.is_network() {
+        if !world.contains_resource::<NetworkStreamDriver>() {
+            world.insert_resource(NetworkStreamDriver::new(drivers()?, game_version));
+        }
         world.init_resource::<ConnectionEvents>();
         world.init_resource::<Messages<ConnectionChanged>>();
         world.init_resource::<ConnectionRequests>();
@@ -114,11 +129,33 @@ pub(super) fn prepare(
         }
         WorldKind::Local => {}
     }
+    Ok(())
 }
 
-/// Makes the loop of a new server world go on from `tick`.
+/// Makes the loop of a new server world go on from `tick`; one that has run already keeps its own.
 pub(super) fn start_at(world: &mut World, tick: NetworkTick) {
-    world.insert_resource(FixedLoop { ticks: ServerLoop::starting_at(tick, Duration::ZERO), ..FixedLoop::default() });
+    let mut fixed = world.get_resource_or_init::<FixedLoop>();
+    if fixed.ticks.is_new() {
+        fixed.ticks = ServerLoop::starting_at(tick, Duration::ZERO);
+    }
+}
+
+/// World migration: the new world's time goes on where the old one's is.
+pub(super) fn copy_clocks(from: &World, to: &mut World) {
+    copy_resource::<FrameClock>(from, to);
+    copy_resource::<StallWatchdog>(from, to);
+    copy_resource::<FixedLoop>(from, to);
+    copy_resource::<ClientClocks>(from, to);
+    copy_resource::<NetworkTime>(from, to);
+    copy_resource::<UnscaledClientTime>(from, to);
+    copy_resource::<Time>(from, to);
+    copy_resource::<ClientServerTickRate>(from, to);
+}
+
+fn copy_resource<R: Resource + Clone>(from: &World, to: &mut World) {
+    if let Some(resource) = from.get_resource::<R>() {
+        to.insert_resource(resource.clone());
+    }
 }
 
 /// What is settled when the game's plugins are finished: the collections are frozen, and with them the protocol version.
@@ -155,7 +192,6 @@ pub(super) fn run_startup(world: &mut World) {
 /// One frame.
 pub(super) fn run(world: &mut World, kind: WorldKind, now: Duration, dt: Duration) {
     connection::rotate_changes(world);
-    connection::watch_pauses(world, dt);
     world.resource_mut::<FrameClock>().update(now, dt);
     if kind.is_client() {
         run_client(world, kind, dt);
@@ -170,14 +206,32 @@ fn run_fixed(world: &mut World, kind: WorldKind, dt: Duration) {
     let is_off_frame = !world.resource::<FixedLoop>().ticks.would_tick(dt, &rate);
     world.resource_mut::<NetworkTime>().is_off_frame = is_off_frame;
     run_steps(world, kind, FRAME_START);
-    let steps = world.resource_mut::<FixedLoop>().ticks.advance(dt, &rate);
+    let stall = world.resource::<StallWatchdog>().current();
+    let fixed = world.resource_mut::<FixedLoop>().into_inner();
+    let steps = fixed.ticks.advance(dt, &rate);
+    let steps_in_frame = steps.len() as u32;
+    fixed.ticks_in_frame = steps.ticks();
+    let skipped = fixed.ticks.take_skipped();
+    if skipped > Duration::ZERO {
+        tracing::warn!(
+            "more time is missing than is made up for ({:?}): {:.1} s of game time are skipped",
+            ServerLoop::MAX_BACKLOG,
+            skipped.as_secs_f64()
+        );
+    }
+    if stall.is_some() {
+        fixed.monitor.excuse(fixed.ticks.residual(), steps.ticks());
+    }
     if is_off_frame {
         connection::pump_idle(world);
     }
-    let steps_in_frame = steps.len() as u32;
     for step in steps {
+        let now = world.resource::<FrameClock>().now;
         let time = world.resource_scope(|world, mut fixed: bevy_ecs::prelude::Mut<FixedLoop>| {
-            if let Some(warning) = fixed.monitor.record(step.ticks) {
+            if let Some(warning) = fixed.monitor.record(step.ticks)
+                && fixed.warned.is_none_or(|then| now.saturating_sub(then) >= BATCHED_TICKS_LOG_INTERVAL)
+            {
+                fixed.warned = Some(now);
                 warn_of_batched_ticks(warning.average, warning.is_first);
             }
             fixed.ticks.apply_step(step, steps_in_frame, &rate, &mut world.resource_mut::<NetworkTime>())
@@ -187,6 +241,46 @@ fn run_fixed(world: &mut World, kind: WorldKind, dt: Duration) {
     }
     ServerLoop::end_frame(&mut world.resource_mut::<NetworkTime>());
     run_steps(world, kind, FRAME_END);
+}
+
+/// Takes in the length of a frame before it is run, and tells a stall that endangers the world's connections. Returns one that is worth a line in the
+/// log and was not told.
+pub(super) fn note_stall(world: &mut World, now: Duration, dt: Duration) -> Option<Stall> {
+    let alarms = is_alarming(world, dt);
+    let mut watchdog = world.resource_mut::<StallWatchdog>();
+    let stall = watchdog.note_frame(now, dt);
+    let logs = watchdog.logs;
+    if alarms {
+        watchdog.note_alarm();
+        tracing::error!(
+            "the application stopped ticking for {:.1} s while this {:?} world was connected; its peers soon take it for dead. Let the game run in \
+             the background (or disconnect before it pauses); `StallWatchdog::alarm_after` says after how long this is an error",
+            dt.as_secs_f64(),
+            kind_of(world)
+        );
+    }
+    world.resource_mut::<FrameClock>().is_after_stall = stall.is_some_and(|stall| stall.is_sudden);
+    stall.filter(|stall| stall.is_news && logs && !alarms)
+}
+
+/// Whether this world tells a stall of this length by itself.
+pub(super) fn is_alarming(world: &World, length: Duration) -> bool {
+    world.resource::<StallWatchdog>().would_alarm(length)
+        && kind_of(world).is_network()
+        && live_connections(world).next().is_some()
+}
+
+/// Says that the application, or one of its worlds, stopped ticking.
+pub(super) fn warn_of_stall(stall: Stall, world: Option<&str>) {
+    let seconds = stall.length.as_secs_f64();
+    let text = format!(
+        "the application stopped ticking for {seconds:.1} s: ticks that are missing are made up for within the limits of the tick rate, \
+         and nothing was sent or received meanwhile"
+    );
+    match world {
+        Some(world) => tracing::warn!(world, "{text}"),
+        None => tracing::warn!("{text}"),
+    }
 }
 
 fn warn_of_batched_ticks(average: f32, is_first: bool) {
@@ -334,11 +428,18 @@ pub(crate) fn rotate_messages(world: &mut World) {
 #[derive(Resource)]
 struct MessagesRotated(Tick);
 
-/// The frame rate that this world wants from a main loop that sleeps between frames, in Hz.
-pub(super) fn wanted_frame_rate_hz(world: &World, kind: WorldKind) -> u32 {
+/// What this world wants from the stand-alone runner.
+pub(super) fn frame_demand(world: &World) -> FrameDemand {
     let rate = resolved_rate(world);
-    match world.get_resource::<FixedLoop>() {
-        Some(fixed) if !kind.is_client() => fixed.ticks.requested_frame_rate_hz(&rate),
-        _ => rate.step().hertz(),
-    }
+    let rate_hz = match world.get_resource::<FixedLoop>() {
+        Some(fixed) => fixed.ticks.requested_frame_rate_hz(&rate),
+        None => rate.step().hertz(),
+    };
+    // Nothing else paces this runner's frames: it is what a dedicated server has.
+    FrameDemand { mode: rate.target_frame_rate_mode.resolve(true), rate_hz }
+}
+
+/// How many ticks a server or local world ran in its newest frame.
+pub(super) fn ticks_of_last_frame(world: &World) -> Option<u32> {
+    world.get_resource::<FixedLoop>().map(|fixed| fixed.ticks_in_frame)
 }

@@ -1,26 +1,45 @@
 //! Worlds: their kinds, what runs in which, how they are made, and the frame of each.
 
 mod bootstrap;
+mod config;
 mod connect_override;
+mod describe;
 mod drivers;
 mod embedded;
 mod exit_signal;
 mod filter;
 mod frame;
 mod kind;
+mod migration;
+mod net_world;
+mod parallel;
+mod play_type;
+mod prepared;
+mod program_options;
+mod runner;
 mod thin_client;
+mod world_commands;
 mod worlds;
 
-pub use bootstrap::{ClientServerBootstrap, MAX_THIN_CLIENTS, run_in_real_time};
+pub use bootstrap::{ClientServerBootstrap, Initialized, MAX_THIN_CLIENTS, ScheduleExecutor};
+pub use config::{AutomaticBootstrap, ConfigError, NetCodeConfig};
 pub use connect_override::{CONNECT_ARGUMENT, CONNECT_VARIABLE};
+pub use describe::{build_schedules, describe_frame};
 #[cfg(feature = "quic")]
 pub use drivers::{DefaultDrivers, ServerIdentity};
 pub use drivers::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
 pub use embedded::{EmbeddedClient, EmbeddedWorlds};
 pub use exit_signal::ExitSignal;
-pub use filter::{AddSystemsIn, describe_frame};
+pub use filter::AddSystemsIn;
 pub use frame::{FrameClock, shift_predict_target};
 pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
+pub use migration::{MigrationAppExt, MigrationError, MigrationTicket, WorldMigration};
+pub(crate) use migration::{MoveComponent, move_component};
+pub use net_world::{NetWorld, WorldId};
+pub use play_type::{PLAY_TYPE_ARGUMENT, PLAY_TYPE_VARIABLE, PlayType, UnknownPlayType};
+pub use prepared::PreparedWorld;
+pub use runner::run_in_real_time;
 pub use thin_client::ThinClients;
-pub use worlds::{NetWorld, PlayType, WorldError, WorldId, WorldOrder, Worlds, WorldsOverview};
+pub use world_commands::{MAX_WORLD_COMMANDS, WorldCommands};
+pub use worlds::{DEFAULT_WORLD_NAME, WorldError, WorldOrder, Worlds, WorldsOverview};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::bootstrap::MAX_THIN_CLIENTS;
 use super::kind::WorldKind;
-use super::worlds::{WorldError, WorldId, Worlds};
+use super::net_world::WorldId;
+use super::worlds::{WorldError, Worlds};
 use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
 
 /// How many thin client worlds there are to be, and how fast they come. Part of [`Worlds`]; worlds that were made otherwise are left alone.
@@ -18,6 +19,8 @@ pub struct ThinClients {
     waited: Duration,
     /// How many were ever made, for their names.
     made: u64,
+    /// Where the main world of an application connected to last, if there is one.
+    main_server: Option<ServerAddress>,
 }
 
 impl ThinClients {
@@ -34,6 +37,13 @@ impl ThinClients {
     /// How many are made per second; 0 (the default) makes all at once.
     pub fn set_creation_frequency_hz(&mut self, hertz: f32) {
         self.creation_frequency_hz = if hertz.is_finite() { hertz.max(0.0) } else { 0.0 };
+    }
+
+    /// Where the client connected to that is no world of this process's list, but an application's main world.
+    pub(super) fn follow(&mut self, server: Option<&ServerAddress>) {
+        if self.main_server.as_ref() != server {
+            self.main_server = server.cloned();
+        }
     }
 
     /// The worlds that were made for the request, oldest first.
@@ -104,9 +114,10 @@ impl Worlds {
         Ok(id)
     }
 
-    /// Where the first client world connected to last.
+    /// Where the first client connected to last.
     fn client_server(&self) -> Option<ServerAddress> {
-        self.client_world()?.world().resource::<NetworkStreamDriver>().last_server().cloned()
+        let client = || self.client_world()?.world().resource::<NetworkStreamDriver>().last_server().cloned();
+        self.thin_clients.main_server.clone().or_else(client)
     }
 }
 

@@ -1,24 +1,28 @@
 //! All worlds of a process, in the order in which they were made, and the step that runs a frame of each.
 //! Worlds share nothing but the in-process link; what a world sends reaches the others at the borders between the stages.
 
-use bevy_app::{App, AppExit, First, Plugin, SubApp};
-
+use bevy_app::AppExit;
 use bevy_ecs::prelude::World;
-use bevy_ecs::schedule::Schedules;
-use ghostline_transport::InProcessNetwork;
+use ghostline_transport::{DriverStore, InProcessNetwork};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
-use super::bootstrap::ClientServerBootstrap;
+use super::bootstrap::{ClientServerBootstrap, Initialized};
+use super::config::{AutomaticBootstrap, ConfigError};
 use super::drivers::{DriverConstructionError, DriverContext};
-use super::filter::{remove_foreign_schedules, warn_of_idle_schedules};
 use super::frame;
 use super::kind::WorldKind;
+use super::migration::{MigrationError, MigrationTicket, WorldMigration};
+use super::net_world::{NetWorld, WorldId};
+use super::parallel::run_in_parallel;
+use super::play_type::PlayType;
+use super::prepared::PreparedWorld;
 use super::thin_client::ThinClients;
+use super::world_commands::WorldCommands;
 use crate::connection::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver, WorldOverview};
+use crate::time::{FrameDemand, StallWatchdog, TargetFrameRateMode};
 
 /// In which order the worlds of a process run within a frame. In-process links deliver after each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -30,149 +34,51 @@ pub enum WorldOrder {
     ServerFirst,
 }
 
-/// Which worlds the default bootstrap makes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum PlayType {
-    /// A server and a client in one process.
-    #[default]
-    ClientAndServer = 0,
-    /// A client alone.
-    Client = 1,
-    /// A server alone.
-    Server = 2,
-}
-
-/// Tells the worlds of a process apart, also after some are gone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct WorldId(pub u64);
-
-/// A game's plugin, built once in each world.
-#[derive(Clone)]
-pub(crate) struct SharedPlugin(pub Arc<dyn Plugin>);
-
-impl Plugin for SharedPlugin {
-    fn build(&self, app: &mut App) {
-        self.0.build(app);
-    }
-    fn ready(&self, app: &App) -> bool {
-        self.0.ready(app)
-    }
-    fn finish(&self, app: &mut App) {
-        self.0.finish(app);
-    }
-    fn cleanup(&self, app: &mut App) {
-        self.0.cleanup(app);
-    }
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-}
-
-/// One world with its schedules.
-pub struct NetWorld {
-    id: WorldId,
-    name: String,
-    kind: WorldKind,
-    app: SubApp,
-    started: bool,
-}
-
-impl NetWorld {
-    /// Makes a world by the recipe. It neither listens nor connects.
-    ///
-    /// # Errors
-    /// Invalid settings, or its drivers can't be made.
-    pub fn new(
-        bootstrap: &ClientServerBootstrap,
-        context: &DriverContext<'_>,
-        name: &str,
-        now: Duration,
-    ) -> Result<Self, WorldError> {
-        let &DriverContext { world: id, kind, .. } = context;
-        let errors = bootstrap.validate();
-        if !errors.is_empty() {
-            return Err(WorldError::InvalidConfiguration(errors));
-        }
-        let mut app = SubApp::new();
-        // Bevy puts its message update there, which a world of ours does once per simulation pass instead.
-        app.world_mut().resource_mut::<Schedules>().remove(First);
-        let drivers = match kind {
-            WorldKind::Local => None,
-            WorldKind::Server => Some(bootstrap.drivers.create_server_drivers(context)?),
-            WorldKind::Client | WorldKind::ThinClient => Some(bootstrap.drivers.create_client_driver(context)?),
-        };
-        frame::prepare(app.world_mut(), kind, drivers, bootstrap.game_version, now);
-        app.add_message::<AppExit>();
-        bootstrap.apply_config(app.world_mut(), kind);
-        app.add_plugins(SharedPlugin(Arc::clone(&bootstrap.plugin)));
-        app.finish();
-        app.cleanup();
-        frame::finish(app.world_mut(), kind);
-        remove_foreign_schedules(app.world_mut(), kind);
-        warn_of_idle_schedules(app.world(), name);
-        Ok(Self { id, name: name.to_owned(), kind, app, started: false })
-    }
-
-    /// Its identity within the process.
-    pub fn id(&self) -> WorldId {
-        self.id
-    }
-
-    /// The name given when it was made.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its kind.
-    pub fn kind(&self) -> WorldKind {
-        self.kind
-    }
-
-    /// The ECS world.
-    pub fn world(&self) -> &World {
-        self.app.world()
-    }
-
-    /// The ECS world.
-    pub fn world_mut(&mut self) -> &mut World {
-        self.app.world_mut()
-    }
-
-    /// The world with its plugins and schedules.
-    pub fn app_mut(&mut self) -> &mut SubApp {
-        &mut self.app
-    }
-
-    /// Runs one frame of this world alone. `now` is the time since the process began; what it sends waits for the next delivery.
-    pub fn run_frame(&mut self, now: Duration, dt: Duration) {
-        let world = self.app.world_mut();
-        if !std::mem::replace(&mut self.started, true) {
-            frame::run_startup(world);
-        }
-        frame::run(world, self.kind, now, dt);
-        world.clear_trackers();
-    }
-
-    /// The `AppExit` that a system of this world has asked for, if any.
-    pub fn should_exit(&self) -> Option<AppExit> {
-        frame::asked_exit(self.world())
-    }
-}
-
 /// Why a world could not be made.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Debug, Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum WorldError {
-    /// The settings of the bootstrap contradict themselves; all of it at once.
-    #[error("the settings are not valid: {}", .0.join("; "))]
-    InvalidConfiguration(Vec<String>),
+    /// Settings are wrong; all of them at once.
+    #[error("the settings are not valid: {}", list(.0))]
+    InvalidConfiguration(Vec<ConfigError>),
     /// The drivers of the world can't be made.
     #[error("the world's drivers can't be made: {0}")]
     Drivers(#[from] DriverConstructionError),
-    /// Auto-connect was asked for and failed.
+    /// A world could not listen or connect: auto-connect was asked for and failed, or a call of the game's own initialisation did.
     #[error(transparent)]
     AutoConnect(#[from] ConnectionError),
+    /// A world could not be stored, loaded, or populated after it was loaded.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// A world never changes its kind.
+    #[error(
+        "the world was prepared as a {prepared:?} world and can't become a {wanted:?} world; use the creator of its kind"
+    )]
+    PreparedForAnotherKind {
+        /// What it was prepared as.
+        prepared: WorldKind,
+        /// What it was to become.
+        wanted: WorldKind,
+    },
+    /// A creator adds the systems, to a world that has none.
+    #[error(
+        "the world has systems in `{schedule}` already; prepare entities and resources, and leave systems to the game's plugin"
+    )]
+    HasSystems {
+        /// The first of its schedules that has systems.
+        schedule: String,
+    },
 }
+
+fn list(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The number of an application's main world for its driver: it is in no list, and no world of one has it.
+pub(super) const MAIN_WORLD: WorldId = WorldId(u64::MAX);
+
+/// The name of the local world that is there if nothing else was made.
+pub const DEFAULT_WORLD_NAME: &str = "default";
 
 /// All worlds of a process at one moment, each with its name: what listens, what connects, who is connected. Prints as lines for a log.
 #[derive(Clone, PartialEq, Debug)]
@@ -198,6 +104,8 @@ pub struct Worlds {
     worlds: Vec<NetWorld>,
     next_id: u64,
     now: Duration,
+    watchdog: StallWatchdog,
+    migration: WorldMigration,
     pub(super) thin_clients: ThinClients,
 }
 
@@ -210,8 +118,30 @@ impl Worlds {
             worlds: Vec::new(),
             next_id: 0,
             now: Duration::ZERO,
+            watchdog: StallWatchdog::default(),
+            migration: WorldMigration::new(),
             thin_clients: ThinClients::default(),
         }
+    }
+
+    /// Makes the worlds that the program begins with: by the game's own initialisation, or those of the play type, or, if automatic bootstrap
+    /// is off or the initialisation declines, one local world.
+    ///
+    /// # Errors
+    /// Invalid settings, or auto-connect failed.
+    pub(super) fn initialize(&mut self) -> Result<(), WorldError> {
+        let initialized = match (self.bootstrap.automatic(), self.bootstrap.initialize.clone()) {
+            (AutomaticBootstrap::Disabled, _) => Initialized::NotHandled,
+            (AutomaticBootstrap::Enabled, Some(initialize)) => initialize(self)?,
+            (AutomaticBootstrap::Enabled, None) => {
+                self.create_default_client_server_worlds()?;
+                Initialized::Handled
+            }
+        };
+        if initialized == Initialized::NotHandled {
+            self.create_local_world(DEFAULT_WORLD_NAME)?;
+        }
+        Ok(())
     }
 
     /// Makes exactly the worlds of the requested play type, server first, and the thin clients asked for.
@@ -219,7 +149,7 @@ impl Worlds {
     /// # Errors
     /// Invalid settings, or auto-connect failed.
     pub fn create_default_client_server_worlds(&mut self) -> Result<(), WorldError> {
-        let play_type = self.bootstrap.play_type;
+        let play_type = self.bootstrap.requested_play_type();
         if play_type != PlayType::Client {
             self.create_server_world("server")?;
         }
@@ -235,7 +165,7 @@ impl Worlds {
     /// # Errors
     /// Invalid settings.
     pub fn create_local_world(&mut self, name: &str) -> Result<WorldId, WorldError> {
-        self.create(name, WorldKind::Local)
+        self.create_local_world_in(name, PreparedWorld::new())
     }
 
     /// Makes a server world; with auto-connect on, it listens at once.
@@ -243,11 +173,7 @@ impl Worlds {
     /// # Errors
     /// Invalid settings, or the port can't be listened on.
     pub fn create_server_world(&mut self, name: &str) -> Result<WorldId, WorldError> {
-        let id = self.create(name, WorldKind::Server)?;
-        if let Some(endpoint) = self.bootstrap.auto_listen_endpoint() {
-            self.auto(id, |world| world.listen(endpoint))?;
-        }
-        Ok(id)
+        self.create_server_world_in(name, PreparedWorld::new())
     }
 
     /// Makes a client world; with auto-connect on, it connects at once.
@@ -255,7 +181,7 @@ impl Worlds {
     /// # Errors
     /// Invalid settings, or the address can't be connected to.
     pub fn create_client_world(&mut self, name: &str) -> Result<WorldId, WorldError> {
-        self.create_connecting(name, WorldKind::Client)
+        self.create_client_world_in(name, PreparedWorld::new())
     }
 
     /// Makes a thin client world; with auto-connect on, it connects at once.
@@ -263,48 +189,159 @@ impl Worlds {
     /// # Errors
     /// Invalid settings, or the address can't be connected to.
     pub fn create_thin_client_world(&mut self, name: &str) -> Result<WorldId, WorldError> {
-        self.create_connecting(name, WorldKind::ThinClient)
+        self.create_thin_client_world_in(name, PreparedWorld::new())
     }
 
-    fn create_connecting(&mut self, name: &str, kind: WorldKind) -> Result<WorldId, WorldError> {
-        let id = self.create(name, kind)?;
-        if let Some(server) = self.bootstrap.auto_connect_endpoint() {
-            self.auto(id, |world| world.join(&server).map(|_| ()))?;
+    /// Like [`create_local_world`](Self::create_local_world), out of an existing world: its entities and resources stay.
+    ///
+    /// # Errors
+    /// As `create_local_world`; a world that was prepared for another kind, or that has systems.
+    pub fn create_local_world_in(&mut self, name: &str, world: PreparedWorld) -> Result<WorldId, WorldError> {
+        self.create(name, WorldKind::Local, world)
+    }
+
+    /// Like [`create_server_world`](Self::create_server_world), out of an existing world, as after a migration. One that listens already goes on.
+    ///
+    /// # Errors
+    /// As `create_server_world`; a world that was prepared for another kind, or that has systems; a migrated world in which the game
+    /// speaks another protocol.
+    pub fn create_server_world_in(&mut self, name: &str, world: PreparedWorld) -> Result<WorldId, WorldError> {
+        let id = self.create(name, WorldKind::Server, world)?;
+        if let Some(endpoint) = self.bootstrap.auto_listen_endpoint() {
+            self.auto(id, NetworkStreamDriver::is_listening, |world| world.listen(endpoint))?;
         }
         Ok(id)
     }
 
+    /// Like [`create_client_world`](Self::create_client_world), out of an existing world, as after a migration. One that is connected stays so.
+    ///
+    /// # Errors
+    /// As `create_client_world`; a world that was prepared for another kind, or that has systems; a migrated world in which the game
+    /// speaks another protocol.
+    pub fn create_client_world_in(&mut self, name: &str, world: PreparedWorld) -> Result<WorldId, WorldError> {
+        self.create_connecting(name, WorldKind::Client, world)
+    }
+
+    /// Like [`create_thin_client_world`](Self::create_thin_client_world), out of an existing world, as after a migration.
+    ///
+    /// # Errors
+    /// As [`create_client_world_in`](Self::create_client_world_in).
+    pub fn create_thin_client_world_in(&mut self, name: &str, world: PreparedWorld) -> Result<WorldId, WorldError> {
+        self.create_connecting(name, WorldKind::ThinClient, world)
+    }
+
+    fn create_connecting(&mut self, name: &str, kind: WorldKind, world: PreparedWorld) -> Result<WorldId, WorldError> {
+        let id = self.create(name, kind, world)?;
+        if let Some(server) = self.bootstrap.auto_connect_endpoint() {
+            let is_connected = |facade: &mut NetworkStreamDriver| facade.connections().len() > 0;
+            self.auto(id, is_connected, |world| world.join(&server).map(|_| ()))?;
+        }
+        Ok(id)
+    }
+
+    /// Sets a new world going, unless it is: a migrated one goes on.
     fn auto(
         &mut self,
         id: WorldId,
+        is_going: impl FnOnce(&mut NetworkStreamDriver) -> bool,
         call: impl FnOnce(&mut World) -> Result<(), ConnectionError>,
     ) -> Result<(), WorldError> {
-        let Some(world) = self.get_mut(id) else { return Ok(()) };
-        call(world.world_mut())?;
-        world.world_mut().resource_mut::<NetworkStreamDriver>().set_by_auto_connect();
+        let Some(world) = self.get_mut(id).map(NetWorld::world_mut) else { return Ok(()) };
+        if is_going(&mut world.resource_mut::<NetworkStreamDriver>()) {
+            return Ok(());
+        }
+        if let Err(error) = call(world) {
+            // A world that could not do what it was made for is none.
+            self.dispose(id);
+            return Err(error.into());
+        }
+        world.resource_mut::<NetworkStreamDriver>().set_by_auto_connect();
         Ok(())
     }
 
-    fn create(&mut self, name: &str, kind: WorldKind) -> Result<WorldId, WorldError> {
+    fn create(&mut self, name: &str, kind: WorldKind, prepared: PreparedWorld) -> Result<WorldId, WorldError> {
         let id = WorldId(self.next_id);
-        let context = DriverContext {
-            network: &self.network,
-            world: id,
-            kind,
-            play_type: self.bootstrap.play_type,
-            has_server_world: self.server_world().is_some(),
-        };
-        let world = NetWorld::new(&self.bootstrap, &context, name, self.now)?;
+        let world = NetWorld::populate(prepared, &self.bootstrap, &self.driver_context(id, kind), name, self.now)?;
         self.next_id += 1;
         self.worlds.push(world);
         Ok(id)
+    }
+
+    /// What the drivers of a new world depend on.
+    fn driver_context(&self, world: WorldId, kind: WorldKind) -> DriverContext<'_> {
+        DriverContext {
+            network: &self.network,
+            world,
+            kind,
+            play_type: self.bootstrap.requested_play_type(),
+            has_server_world: self.has_server_world(),
+        }
+    }
+
+    /// The driver that a client world would get if it were made now. For one that is there already and whose player has chosen anew: with
+    /// [`reset_driver_store`](ConnectionWorldExt::reset_driver_store) the main world of an application goes from a server in its own process,
+    /// reached in memory, to one elsewhere, and back.
+    ///
+    /// # Errors
+    /// The driver can't be made.
+    pub fn create_client_driver(&self) -> Result<DriverStore, DriverConstructionError> {
+        let context = self.driver_context(MAIN_WORLD, WorldKind::Client);
+        self.bootstrap.driver_constructor().create_client_driver(&context)
+    }
+
+    /// Stores a server or client world's connections under a ticket, so that another world can go on with them. The world itself has none
+    /// any more, and is to be disposed.
+    ///
+    /// ```
+    /// # use ghostline::prelude::*;
+    /// # fn game(_: &mut bevy_app::App) {}
+    /// # let mut worlds = ClientServerBootstrap::new(game).auto_connect(7979).build()?;
+    /// # let old = worlds.server_world().unwrap().id();
+    /// let ticket = worlds.store_world(old)?;
+    /// worlds.dispose(old);
+    /// let prepared = worlds.load_world(ticket)?;
+    /// let new = worlds.create_server_world_in("the next level", prepared)?;
+    /// # assert_eq!(worlds.server_world().unwrap().id(), new);
+    /// # Ok::<(), ghostline::world::WorldError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No such world, or a local one.
+    pub fn store_world(&mut self, id: WorldId) -> Result<MigrationTicket, MigrationError> {
+        let world = self.worlds.iter_mut().find(|world| world.id() == id).ok_or(MigrationError::UnknownWorld)?;
+        self.migration.store(world)
+    }
+
+    /// What was stored under a ticket, as a world without systems, to be given to the creator of its kind.
+    ///
+    /// # Errors
+    /// An unknown ticket, or one that was loaded already.
+    pub fn load_world(&mut self, ticket: MigrationTicket) -> Result<PreparedWorld, MigrationError> {
+        self.migration.load(ticket)
+    }
+
+    /// Moves what was stored under a ticket into a world that was prepared for it.
+    ///
+    /// # Errors
+    /// As [`WorldMigration::load_into`].
+    pub fn load_world_into(
+        &mut self,
+        ticket: MigrationTicket,
+        target: &mut PreparedWorld,
+    ) -> Result<(), MigrationError> {
+        self.migration.load_into(ticket, target)
+    }
+
+    /// The port of auto-connect for worlds that are made from now on; 0 turns it off. Those that are there stay as they are.
+    pub fn set_auto_connect_port(&mut self, port: u16) {
+        self.bootstrap.auto_connect_port = port;
     }
 
     /// Disposes a world: its connections are closed and the other sides learn it. False if there is no such world.
     pub fn dispose(&mut self, id: WorldId) -> bool {
         let before = self.worlds.len();
         // Dropping a world drops its drivers, which close their connections.
-        self.worlds.retain(|world| world.id != id);
+        self.worlds.retain(|world| world.id() != id);
         self.worlds.len() < before
     }
 
@@ -320,23 +357,23 @@ impl Worlds {
 
     /// Which worlds there are, and who is connected to whom.
     pub fn overview(&self) -> WorldsOverview {
-        let worlds = self.worlds.iter().map(|world| (world.name.clone(), WorldOverview::of(world.world())));
+        let worlds = self.worlds.iter().map(|world| (world.name().to_owned(), WorldOverview::of(world.world())));
         WorldsOverview { worlds: worlds.collect() }
     }
 
     /// One world.
     pub fn get(&self, id: WorldId) -> Option<&NetWorld> {
-        self.worlds.iter().find(|world| world.id == id)
+        self.worlds.iter().find(|world| world.id() == id)
     }
 
     /// One world.
     pub fn get_mut(&mut self, id: WorldId) -> Option<&mut NetWorld> {
-        self.worlds.iter_mut().find(|world| world.id == id)
+        self.worlds.iter_mut().find(|world| world.id() == id)
     }
 
     /// The worlds of one kind.
     pub fn of_kind(&self, kind: WorldKind) -> impl Iterator<Item = &NetWorld> {
-        self.worlds.iter().filter(move |world| world.kind == kind)
+        self.worlds.iter().filter(move |world| world.kind() == kind)
     }
 
     /// The first server world.
@@ -374,7 +411,23 @@ impl Worlds {
         self.now
     }
 
-    /// Advances the clock by `dt` and runs one frame of every world, stage by stage; in-process links deliver after each stage.
+    /// Whether there is a server world.
+    pub fn has_server_world(&self) -> bool {
+        self.server_world().is_some()
+    }
+
+    /// Whether there is a client world that is not a thin one.
+    pub fn has_client_worlds(&self) -> bool {
+        self.client_world().is_some()
+    }
+
+    /// Whether a server world that is made now listens by itself.
+    pub fn will_server_auto_listen(&self) -> bool {
+        self.bootstrap.auto_listen_endpoint().is_some()
+    }
+
+    /// Advances the clock by `dt` and runs one frame of every world, stage by stage; in-process links deliver after each stage. Then what
+    /// systems have put into their [`WorldCommands`] is carried out.
     pub fn run_frame(&mut self, dt: Duration) {
         self.begin_frame(dt);
         let stages: [&[WorldKind]; 4] = match self.bootstrap.order {
@@ -388,12 +441,26 @@ impl Worlds {
         for stage in stages {
             self.run_stage(stage, dt);
         }
+        self.end_frame();
     }
 
     /// Begins a frame: the clock advances by `dt`, and the thin clients that are managed become as many as asked for. For a runner that
-    /// calls [`run_stage`](Self::run_stage) itself, once for each kind of world.
+    /// calls [`run_stage`](Self::run_stage) itself, once for each kind of world, and then [`end_frame`](Self::end_frame).
     pub fn begin_frame(&mut self, dt: Duration) {
         self.now += dt;
+        self.note_frame(dt, false);
+    }
+
+    /// What every frame begins with, once the clock is right. A stall is told once: by the worlds that it endangers (`is_told`, if that is one beside
+    /// these), or else for all of them.
+    pub(super) fn note_frame(&mut self, dt: Duration, is_told: bool) {
+        let stall = self.watchdog.note_frame(self.now, dt);
+        if let Some(stall) = stall.filter(|stall| stall.is_news && self.watchdog.logs)
+            && !is_told
+            && !self.worlds.iter().any(|world| frame::is_alarming(world.world(), dt))
+        {
+            frame::warn_of_stall(stall, None);
+        }
         if let Err(error) = self.update_thin_clients(dt) {
             tracing::error!("no more thin clients are made: {error}");
         }
@@ -402,16 +469,35 @@ impl Worlds {
     /// Runs one frame of the worlds of these kinds at the present time, and delivers what they sent.
     pub fn run_stage(&mut self, kinds: &[WorldKind], dt: Duration) {
         let now = self.now;
-        for world in self.worlds.iter_mut().filter(|world| kinds.contains(&world.kind)) {
-            world.run_frame(now, dt);
+        let stage = self.worlds.iter_mut().filter(|world| kinds.contains(&world.kind()));
+        match self.bootstrap.parallel_worlds {
+            0 | 1 => stage.for_each(|world| world.run_frame_of_process(now, dt)),
+            threads => run_in_parallel(stage.collect(), threads, now, dt),
         }
         self.network.deliver();
     }
 
+    /// Ends a frame: what systems have put into their [`WorldCommands`] is carried out, now that no world runs.
+    pub fn end_frame(&mut self) {
+        let mut commands = WorldCommands::default();
+        for world in &mut self.worlds {
+            let mut given = world.world_mut().resource_mut::<WorldCommands>();
+            if !given.is_empty() {
+                given.drain_into(&mut commands);
+            }
+        }
+        commands.run(self);
+    }
+
+    /// Watches the process for stalls; to set from when on, or whether, they are told.
+    pub fn stall_watchdog(&mut self) -> &mut StallWatchdog {
+        &mut self.watchdog
+    }
+
     /// Says in the log where the servers listen and how to join them.
     pub(super) fn announce(&mut self) {
-        for world in self.worlds.iter_mut().filter(|world| world.kind.is_server()) {
-            let name = world.name.clone();
+        for world in self.worlds.iter_mut().filter(|world| world.kind().is_server()) {
+            let name = world.name().to_owned();
             let mut facade = world.world_mut().resource_mut::<NetworkStreamDriver>();
             if let Some(server) = facade.join_string() {
                 tracing::info!("`{name}` listens; join it from elsewhere with --connect {server}");
@@ -425,8 +511,20 @@ impl Worlds {
         exits.iter().find(|exit| exit.is_error()).or(exits.first()).cloned()
     }
 
-    pub(super) fn frame_rate_hz(&self) -> u32 {
-        self.worlds.iter().map(|world| frame::wanted_frame_rate_hz(world.world(), world.kind)).max().unwrap_or(60)
+    /// How the stand-alone runner is to pace frames: without a wait if any world wants that, else for the fastest of them.
+    pub(super) fn frame_demand(&self) -> FrameDemand {
+        let still = FrameDemand { mode: TargetFrameRateMode::Sleep, rate_hz: 1 };
+        let demands = self.worlds.iter().map(|world| frame::frame_demand(world.world()));
+        let demand = demands.fold(still, |all, demand| FrameDemand {
+            mode: if demand.mode == TargetFrameRateMode::BusyWait { demand.mode } else { all.mode },
+            rate_hz: all.rate_hz.max(demand.rate_hz),
+        });
+        if self.worlds.is_empty() { FrameDemand { rate_hz: 60, ..demand } } else { demand }
+    }
+
+    /// How many ticks the first server ran in the newest frame; `None` without one.
+    pub(super) fn ticks_of_last_frame(&self) -> Option<u32> {
+        frame::ticks_of_last_frame(self.server_world()?.world())
     }
 }
 

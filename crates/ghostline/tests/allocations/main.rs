@@ -1,8 +1,9 @@
 //! Memory, counted by the allocator of this test binary. Prediction and commands allocate nothing once they are warm: step by step of a frame, while
 //! 500 ghosts are wrong in every tick, go back and are simulated again, and while nothing is wrong at all. What connections leave behind is in
-//! `connections.rs`.
+//! `connections.rs`, what worlds leave behind in `worlds.rs`.
 
 mod connections;
+mod worlds;
 
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;

@@ -6,7 +6,9 @@ use crate::race::{Race, RaceOptions};
 use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
+use ghostline::connection::ConnectionSecrets;
 use ghostline::prelude::*;
+use ghostline::world::{InProcessDrivers, ScheduleExecutor};
 use ghostline_testkit::{Direction, FRAME, LinkProfile, Recorded, WorldOrder};
 
 /// Players that press and run at random, by a seed of their own.
@@ -50,9 +52,13 @@ enum Stages {
 }
 
 fn record_a_run(seed: u64, order: WorldOrder, stages: Stages) -> Vec<Vec<Recorded>> {
+    record_with(seed, order, stages, ScheduleExecutor::SingleThreaded)
+}
+
+fn record_with(seed: u64, order: WorldOrder, stages: Stages, executor: ScheduleExecutor) -> Vec<Vec<Recorded>> {
     let mut dice = Dice::new(seed);
-    let mut fleet =
-        Fleet::builder().plugin(Runners).clients(CLIENTS).seed(seed).order(order).tick_rate(unmerged()).build();
+    let builder = Fleet::builder().plugin(Runners).clients(CLIENTS).seed(seed).order(order).tick_rate(unmerged());
+    let mut fleet = builder.schedule_executor(executor).build();
     for client in 0..CLIENTS {
         fleet.link(client).record();
     }
@@ -175,4 +181,66 @@ fn clients_run_one_by_one_give_the_same_bytes_as_in_one_stage() {
 fn another_seed_gives_other_bytes() {
     let bytes = |seed| record_a_run(seed, WorldOrder::ServerFirst, Stages::Together);
     assert!(bytes(1) != bytes(2), "or the comparison compares nothing");
+}
+
+/// NEW-74. What the game's systems do is settled by their order and their data, so whoever runs them makes the same of it.
+#[test]
+fn systems_on_several_threads_give_the_same_bytes_as_one_after_the_other() {
+    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+        let one_by_one = record_with(9, order, Stages::Together, ScheduleExecutor::SingleThreaded);
+        let at_once = record_with(9, order, Stages::Together, ScheduleExecutor::MultiThreaded);
+        assert!(one_by_one == at_once, "{order:?}");
+    }
+}
+
+/// A server, clients and thin clients in one process, whose stages run on so many threads.
+fn record_worlds(threads: usize, order: WorldOrder) -> Vec<Vec<Recorded>> {
+    fn game(app: &mut App) {
+        app.add_plugins(Runners).go_in_game_when_connected().add_systems_in(WorldFlags::SERVER, Simulation, spawn);
+    }
+    fn spawn(mut commands: Commands, newcomers: Query<&NetworkId, Added<NetworkStreamInGame>>) {
+        let mut ids: Vec<_> = newcomers.iter().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            commands.spawn_ghost::<Player>(GhostOwner(id));
+        }
+    }
+    let bootstrap = ClientServerBootstrap::new(game)
+        .drivers(InProcessDrivers::default())
+        .order(order)
+        .parallel_worlds(threads)
+        .network_seed(3)
+        .tick_rate(unmerged());
+    let mut worlds = Worlds::new(bootstrap);
+    worlds.set_auto_connect_port(7979);
+    // Two servers would not get one port: of worlds that listen there is one.
+    let server = worlds.create_server_world("server").unwrap();
+    let secrets = ConnectionSecrets::seeded(3);
+    worlds.get_mut(server).unwrap().world_mut().insert_resource(secrets);
+    for number in 0..6 {
+        worlds.create_client_world(&format!("client {number}")).unwrap();
+        worlds.create_thin_client_world(&format!("thin client {number}")).unwrap();
+    }
+    let drivers = 1..=12;
+    drivers.clone().for_each(|driver| assert!(worlds.network().record(driver, true)));
+    let mut dice = Dice::new(4);
+    for frame in 0..150 {
+        if frame % 20 == 7 {
+            let client = 1 + dice.below(12) as u64;
+            worlds.network().cut(client, Direction::ToClient, frame % 40 == 7);
+        }
+        worlds.run_frame(FRAME.mul_f64(dice.between(0.5, 1.5)));
+    }
+    drivers.map(|driver| worlds.network().take_recorded(driver)).collect()
+}
+
+#[test]
+fn worlds_of_a_stage_in_parallel_give_the_same_bytes_as_in_a_row() {
+    for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+        let in_a_row = record_worlds(1, order);
+        assert!(in_a_row.iter().flatten().map(|message| message.bytes.len()).sum::<usize>() > 50_000);
+        for threads in [2, 3, 16] {
+            assert!(record_worlds(threads, order) == in_a_row, "{order:?}, {threads} threads");
+        }
+    }
 }

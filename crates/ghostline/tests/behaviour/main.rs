@@ -2,6 +2,7 @@
 
 mod agreement;
 mod approval;
+mod bootstrap;
 mod broken_links;
 mod capacity;
 mod capped;
@@ -19,9 +20,11 @@ mod examples;
 mod ghosts;
 mod in_game;
 mod inputs;
+mod interleaving;
 mod interpolation;
 mod invalid_use;
 mod latency;
+mod migration;
 mod owners;
 mod parts;
 mod prediction;
@@ -41,6 +44,8 @@ mod smoothing;
 mod snapshot_model;
 mod snapshots;
 mod sockets;
+mod stalls;
+mod ticks;
 mod tidy;
 mod time;
 mod worlds;

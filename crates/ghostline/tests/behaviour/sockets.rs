@@ -369,7 +369,7 @@ fn settings_of_the_drivers_are_checked_with_the_others() {
     let Err(WorldError::InvalidConfiguration(errors)) = bootstrap(PlayType::Client).drivers(drivers).build() else {
         panic!("three mistakes");
     };
-    let text = errors.join("; ");
+    let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     for name in ["max_connections", "connect_timeout_ms", "loss"] {
         assert!(text.contains(name), "{text}");
     }

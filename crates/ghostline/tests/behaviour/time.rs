@@ -1,4 +1,4 @@
-//! Time: RATE-01, RATE-03, RATE-05, TIME-01, TIME-02 and PRED-06, on whole worlds.
+//! Time: RATE-01, RATE-03, RATE-05, TIME-01, TIME-02, PRED-06 and NEW-25, on whole worlds.
 
 use crate::common::*;
 use crate::dice::Dice;
@@ -165,6 +165,54 @@ fn prediction_and_interpolation_never_go_back() {
             let age = fleet.client(0).world().get::<NetworkSnapshotAck>(connection).unwrap().server_command_age;
             assert!((-4 * 256..=0).contains(&age), "seed {seed}, {order:?}: commands come {age}/256 ticks late");
         }
+    }
+}
+
+/// NEW-25: a minute, or as many as `GHOSTLINE_DRIFT_MINUTES` says.
+#[test]
+fn clocks_that_drift_and_frames_of_any_length_add_up_to_nothing() {
+    let minutes: f64 = std::env::var("GHOSTLINE_DRIFT_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    // (drift of the client's clock, its frames per second, the server's)
+    for (drift, client_hz, server_hz) in
+        [(0.01, 60.0, 60.0), (-0.01, 20.0, 60.0), (0.01, 500.0, 144.0), (-0.01, 144.0, 20.0)]
+    {
+        let case = format!("{drift:+}, {client_hz} and {server_hz} frames per second");
+        let mut fleet =
+            Fleet::builder().plugin(Marching).link(LinkProfile::rtt(60)).tick_rate(unmerged()).seed(25).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+        fleet.ticks(60);
+        let start = fleet.server().network_time().clone();
+        let (mut true_time, mut client_next, mut server_next) = (0.0, 0.0, 0.0);
+        let mut dice = Dice::new(25);
+        let mut leads: Option<(f64, f64)> = None;
+        while true_time < minutes * 60.0 {
+            if server_next <= client_next {
+                let frame = dice.between(0.9, 1.1) / server_hz;
+                (true_time, server_next) = (server_next, server_next + frame);
+                fleet.tick_server(std::time::Duration::from_secs_f64(frame));
+            } else {
+                let frame = dice.between(0.9, 1.1) / client_hz;
+                (true_time, client_next) = (client_next, client_next + frame);
+                fleet.tick_client(0, std::time::Duration::from_secs_f64(frame * (1.0 + drift)));
+                let server = fleet.server().server_tick().unwrap();
+                let time = fleet.client(0).network_time();
+                let lead = f64::from(time.server_tick.unwrap().ticks_since(server)) - 1.0
+                    + f64::from(time.server_tick_fraction);
+                if true_time > 5.0 {
+                    let (low, high) = leads.unwrap_or((lead, lead));
+                    leads = Some((low.min(lead), high.max(lead)));
+                }
+            }
+        }
+        let (low, high) = leads.unwrap();
+        assert!(low > 0.0 && high < 13.0, "{case}: prediction is {low} to {high} ticks ahead");
+        let server = fleet.server().network_time().clone();
+        let ticks = server.server_tick.unwrap().ticks_since(start.server_tick.unwrap());
+        assert!((f64::from(ticks) - minutes * 3600.0).abs() < 8.0, "{case}: {ticks} ticks");
+        let elapsed = server.elapsed_network_time - start.elapsed_network_time;
+        assert!((elapsed - f64::from(ticks) / 60.0).abs() < 1e-6, "{case}: {elapsed} s for {ticks} ticks");
     }
 }
 

@@ -4,7 +4,7 @@ use crate::common::*;
 use bevy_app::{App, AppExit, Plugin, Startup, Update};
 use bevy_ecs::prelude::*;
 use ghostline::prelude::*;
-use ghostline::world::{InProcessDrivers, WorldId, describe_frame};
+use ghostline::world::{InProcessDrivers, build_schedules, describe_frame};
 use ghostline_testkit::{FRAME, LinkProfile};
 
 /// Which systems ran, how often.
@@ -105,6 +105,187 @@ fn the_description_of_a_frame_lists_what_runs_there_in_order() {
     let places: Vec<Option<usize>> = order.iter().map(|step| client.find(step)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in\n{client}");
     assert!(!client.contains("snapshots out"), "{client}");
+}
+
+/// What ran, in order: the schedules of one frame.
+#[derive(Resource, Default)]
+struct Trace(Vec<&'static str>);
+
+struct Traced;
+
+macro_rules! trace {
+    ($app:ident, $($schedule:ident),*) => { $(
+        $app.add_systems($schedule, |mut trace: ResMut<Trace>| trace.0.push(stringify!($schedule)));
+        $app.add_systems_in(WorldFlags::THIN_CLIENT, $schedule, |mut trace: ResMut<Trace>| trace.0.push(stringify!($schedule)));
+    )* };
+}
+
+impl Plugin for Traced {
+    fn build(&self, app: &mut App) {
+        app.add_plugins(Game).init_resource::<Trace>();
+        // In no order of their own.
+        trace!(
+            app,
+            Presentation,
+            PredictedSimulation,
+            Simulation,
+            GhostInput,
+            LateSimulation,
+            BeforeNetworkReceive,
+            Initialization,
+            PredictedFixedStepSimulation,
+            AfterNetworkReceive
+        );
+    }
+}
+
+#[test]
+fn the_schedules_of_a_frame_run_in_the_order_of_the_table_in_every_kind_of_world() {
+    let rate = ClientServerTickRate { predicted_fixed_step_simulation_tick_ratio: 2, ..unmerged() };
+    let mut fleet = Fleet::builder().plugin(Traced).thin_clients(1).tick_rate(rate).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    let id = fleet.client(0).network_id().unwrap();
+    fleet.server().world_mut().spawn_ghost::<Player>(GhostOwner(id));
+    fleet.ticks(40);
+    fleet.server().world_mut().insert_resource(Trace::default());
+    fleet.client(0).world_mut().insert_resource(Trace::default());
+    fleet.thin_client(0).world_mut().insert_resource(Trace::default());
+    fleet.tick();
+    const PASS_BEGINS: [&str; 2] = ["BeforeNetworkReceive", "AfterNetworkReceive"];
+    const TICK: [&str; 3] = ["PredictedFixedStepSimulation", "PredictedFixedStepSimulation", "PredictedSimulation"];
+    const PASS_ENDS: [&str; 2] = ["Simulation", "LateSimulation"];
+    let server: Vec<&str> = [&["Initialization"][..], &PASS_BEGINS, &TICK, &PASS_ENDS].concat();
+    assert_eq!(fleet.server().world().resource::<Trace>().0, server);
+    // A part of a tick has no sub-step, unless a whole one fits.
+    let part: &[&str] = if fleet.client(0).network_time().is_partial_tick() { &["PredictedSimulation"] } else { &[] };
+    let client: Vec<&str> =
+        [&["Initialization"][..], &PASS_BEGINS, &["GhostInput"], &TICK, part, &PASS_ENDS, &["Presentation"]].concat();
+    assert_eq!(fleet.client(0).world().resource::<Trace>().0, client);
+    let thin: Vec<&str> = [&["Initialization"][..], &PASS_BEGINS, &["GhostInput"], &PASS_ENDS].concat();
+    assert_eq!(fleet.thin_client(0).world().resource::<Trace>().0, thin);
+    // A server that catches up repeats the pass; the frame's own schedules run once.
+    fleet.server().world_mut().insert_resource(Trace::default());
+    fleet.tick_server(FRAME * 3);
+    let pass = [&PASS_BEGINS[..], &TICK, &PASS_ENDS].concat();
+    let expected = [&["Initialization"][..], &pass, &pass, &pass].concat();
+    assert_eq!(fleet.server().world().resource::<Trace>().0, expected);
+}
+
+#[test]
+fn the_description_names_the_systems_of_a_schedule_in_their_order() {
+    fn first() {}
+    fn second() {}
+    fn third() {}
+    fn game(app: &mut App) {
+        app.add_systems(Simulation, (third.after(second), second.after(first), first)).add_systems_in(
+            WorldFlags::CLIENT,
+            PredictedSimulation,
+            second,
+        );
+    }
+    let mut fleet = Fleet::builder().plugin(game).build();
+    let describe = |world: &mut World| {
+        build_schedules(world);
+        describe_frame(world)
+    };
+    let server = describe(fleet.server().world_mut());
+    let client = describe(fleet.client(0).world_mut());
+    for text in [&server, &client] {
+        let places: Vec<usize> =
+            ["first", "second", "third"].iter().map(|name| text.rfind(&format!("::{name}")).unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?} in\n{text}");
+    }
+    let prediction = client.find("schedule PredictedSimulation: 1 systems").unwrap();
+    assert!(client[prediction..].lines().nth(1).unwrap().ends_with("::second"), "{client}");
+    assert!(server.contains("schedule PredictedSimulation: 0 systems"), "{server}");
+}
+
+/// Which worlds ran, in order: shared by all worlds of a test.
+#[derive(Resource, Clone, Default)]
+struct Order(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+#[test]
+fn worlds_run_in_the_configured_order_in_every_frame() {
+    for (order, expected) in [
+        (WorldOrder::ClientFirst, ["client a", "client b", "thin", "server"]),
+        (WorldOrder::ServerFirst, ["server", "client a", "client b", "thin"]),
+    ] {
+        let log = Order::default();
+        let shared = log.clone();
+        let game = move |app: &mut App| {
+            app.insert_resource(shared.clone()).add_systems_in(
+                WorldFlags::ALL,
+                Initialization,
+                |log: Res<Order>, name: Res<Name>| log.0.lock().unwrap().push(name.0.clone()),
+            );
+        };
+        let mut worlds =
+            Worlds::new(ClientServerBootstrap::new(game).drivers(InProcessDrivers::default()).order(order));
+        worlds.create_server_world("server").unwrap();
+        worlds.create_client_world("client a").unwrap();
+        worlds.create_thin_client_world("thin").unwrap();
+        worlds.create_client_world("client b").unwrap();
+        for world in worlds.iter_mut() {
+            let name = Name(world.name().to_owned());
+            world.world_mut().insert_resource(name);
+        }
+        for frame in 0..20 {
+            worlds.run_frame(FRAME);
+            let ran = std::mem::take(&mut *log.0.lock().unwrap());
+            assert_eq!(ran, expected, "{order:?}, frame {frame}");
+        }
+    }
+}
+
+#[derive(Resource)]
+struct Name(String);
+
+#[test]
+fn a_thin_client_has_no_ghost_after_five_seconds_in_the_game_and_decodes_no_row() {
+    let mut fleet = Fleet::builder().plugin(Game).thin_clients(1).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    for _ in 0..20 {
+        fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+    }
+    fleet.ticks(300);
+    assert!(fleet.thin_client(0).network_id().is_some());
+    let world = fleet.thin_client(0).world_mut();
+    assert_eq!(count::<GhostInstance>(world), 0);
+    let stats = world.resource::<ghostline::stats::NetworkStats>();
+    assert!(stats.received_snapshot_packets > 280 && stats.decoded_rows == 0, "{stats:?}");
+    assert!(stats.sent_command_packets > 280, "and it sends commands, and with them acknowledgements");
+    assert_eq!(count::<GhostInstance>(fleet.client(0).world_mut()), 20);
+}
+
+#[test]
+fn a_thin_clients_schedules_hold_what_opted_in_and_nothing_else() {
+    fn opted_in() {}
+    fn plain() {}
+    fn game(app: &mut App) {
+        app.add_plugins(Game)
+            .add_systems(Simulation, plain)
+            .add_systems(GhostInput, plain)
+            .add_systems(PredictedSimulation, plain)
+            .add_systems(AfterNetworkReceive, plain)
+            .add_systems_in(WorldFlags::CLIENT | WorldFlags::SERVER, Simulation, plain)
+            .add_systems_in(WorldFlags::THIN_CLIENT, GhostInput, opted_in);
+    }
+    let mut fleet = Fleet::builder().plugin(game).thin_clients(1).build();
+    let world = fleet.thin_client(0).world_mut();
+    build_schedules(world);
+    let text = describe_frame(world);
+    let of_the_game: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("library")).collect();
+    let [start, pass, schedule, system, end] = of_the_game[..] else { panic!("{text}") };
+    assert_eq!(
+        [start, pass, schedule, end],
+        ["frame start", "simulation pass", "schedule GhostInput: 1 systems", "frame end"]
+    );
+    assert!(system.ends_with("::opted_in"), "{text}");
+    let schedules = world.resource::<Schedules>();
+    let systems: usize = schedules.iter().map(|(_, schedule)| schedule.graph().systems.len()).sum();
+    assert_eq!(systems, 1, "in no schedule at all");
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Arena {
             .filter(|message| message.bytes.first() == Some(&kind.byte()))
             .map(|message| message.bytes)
             .collect();
-        assert!(messages.len() >= 4, "only {} messages were recorded", messages.len());
+        assert!(messages.len() >= 4, "only {} messages were recorded: {kind:?} {direction:?}", messages.len());
         messages
     }
 
@@ -226,6 +226,10 @@ impl Arena {
     pub(crate) fn reconnect(&mut self) {
         self.ends_on_server.clear();
         self.ends_on_attacked.clear();
+        // What it has lied about itself may have put its own clock back: then it hears of its end when that has come round again.
+        while !self.fleet.client(ATTACKER).connections().is_empty() {
+            self.tick();
+        }
         self.fleet.connect_all();
         self.fleet.go_in_game_all();
         let owner = self.fleet.client(ATTACKER).network_id().unwrap();

@@ -213,7 +213,8 @@ fn random_bytes_of_every_kind_harm_nobody_else() {
     for seed in 10..13 {
         let mut dice = Dice::new(seed);
         let mut arena = Arena::new(seed);
-        arena.fleet.logs().tolerate("could not be read|dropped a|refused");
+        // A tick that it never simulated may be believed to be its newest, to the harm of its own clock.
+        arena.fleet.logs().tolerate("could not be read|dropped a|refused|predicted server tick jumped");
         for _ in 0..600 {
             let kind = [MessageKind::Command, MessageKind::Snapshot, MessageKind::Rpc][dice.below(3)];
             let message = garbage(kind, &mut dice);
