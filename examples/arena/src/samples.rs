@@ -63,6 +63,9 @@ pub struct Samples {
     pub frames_with_several_ticks: u64,
     /// All frames.
     pub frames: u64,
+    /// Ticks of the server, and those times the clients that were in the game.
+    pub ticks: u64,
+    served_ticks: u64,
     /// CPU time of the server's world.
     pub server_cpu: Duration,
     /// CPU time of all clients' worlds.
@@ -75,8 +78,15 @@ impl Samples {
         Self { corrections: self.corrections, ..Self::default() }
     }
 
-    /// The CPU times that a frame took, and the ticks that the server simulated in it.
-    pub fn add_frame(&mut self, clients: Duration, server: Duration, ticks: u32) {
+    /// How many clients were in the game on average; at least 1.
+    pub fn served(&self) -> f64 {
+        (self.served_ticks as f64 / self.ticks.max(1) as f64).max(1.0)
+    }
+
+    /// The CPU times that a frame took, the ticks that the server simulated in it, and for how many clients in the game.
+    pub fn add_frame(&mut self, clients: Duration, server: Duration, ticks: u32, served: usize) {
+        self.ticks += u64::from(ticks);
+        self.served_ticks += u64::from(ticks) * served as u64;
         self.frames += 1;
         self.clients_cpu += clients;
         self.server_cpu += server;
@@ -139,9 +149,10 @@ mod tests {
     #[test]
     fn a_frame_without_a_tick_says_nothing_about_ticks() {
         let mut samples = Samples::default();
-        samples.add_frame(Duration::from_millis(1), Duration::from_millis(1), 0);
+        samples.add_frame(Duration::from_millis(1), Duration::from_millis(1), 0, 5);
         assert_eq!(samples.server_tick_ms.quantile(0.5), 0.0);
-        samples.add_frame(Duration::from_millis(1), Duration::from_millis(4), 2);
+        samples.add_frame(Duration::from_millis(1), Duration::from_millis(4), 2, 5);
         assert_eq!((samples.server_tick_ms.quantile(0.5), samples.frames_with_several_ticks), (2.0, 1));
+        assert_eq!(samples.served(), 5.0);
     }
 }

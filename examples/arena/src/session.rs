@@ -107,7 +107,8 @@ impl Session {
         let clients = started.elapsed();
         let started = ThreadTime::now();
         self.worlds.run_stage(&[WorldKind::Server], dt);
-        self.samples.add_frame(clients, started.elapsed(), self.server_ticks() - tick_before);
+        let server = started.elapsed();
+        self.samples.add_frame(clients, server, self.server_ticks() - tick_before, self.served());
         if let Some(client) = self.worlds.client_world() {
             let rtt = only_connection(client.world()).and_then(|ack| ack.rtt.estimated_ms());
             self.samples.add_client(rtt, client.world().resource::<NetworkTime>());

@@ -3,13 +3,14 @@
 
 use bevy_math::Vec3;
 use ghostline::prelude::*;
-use ghostline_testkit::{FRAME, LinkProfile};
+use ghostline_testkit::{FRAME, LinkProfile, Loss};
 use proptest::prelude::*;
 
 use crate::prediction::stats;
 use crate::race::*;
 
-/// {0, 60, 200} ms round trip × {0, 5, 33} % loss, and the link of worlds in one process.
+/// {0, 60, 200} ms round trip × {0, 5, 33} % loss, and the link of worlds in one process. Every third packet is the most that the redundancy of
+/// commands surely covers; of random loss it covers three in a row.
 fn profiles() -> Vec<LinkProfile> {
     let mut profiles = vec![LinkProfile::in_process()];
     for round_trip_ms in [0, 60, 200] {
@@ -17,6 +18,7 @@ fn profiles() -> Vec<LinkProfile> {
             let profile = LinkProfile::rtt(round_trip_ms);
             profiles.push(if every == 0 { profile } else { profile.with_periodic_loss(every) });
         }
+        profiles.push(LinkProfile::rtt(round_trip_ms).with_loss_percent(5.0));
     }
     profiles
 }
@@ -83,7 +85,10 @@ fn a_divergence_is_corrected_within_a_round_trip_and_two_ticks() {
             race.fleet.ticks(50);
             let wrong = race.last_wrong_frame(2.0 * QUANTUM).expect("the divergence shows");
             // The row that corrects may be the one that is lost; then it is the next. And commands that get lost make the client send them a tick earlier.
-            let lost = if profile.down.loss == (ghostline_testkit::Loss::Periodic { every: 3 }) { 2 } else { 0 };
+            let lost = match profile.down.loss {
+                Loss::None | Loss::Periodic { every: 20 } => 0,
+                _ => 2,
+            };
             let bound = frames_to_correct(profile) + lost;
             assert!(wrong <= bound, "{profile:?} {order:?}: wrong until frame {wrong}, not {bound}");
             let stats = stats(race.fleet.client(0).world());
@@ -99,6 +104,24 @@ fn a_divergence_is_corrected_within_a_round_trip_and_two_ticks() {
         assert!((error.last - 1.0).abs() < 0.01 && (error.max - 1.0).abs() < 0.01, "{error:?}");
         assert!((error.sum - 3.0).abs() < 0.03, "{error:?}");
         assert!(stats.resimulated_ticks > 0 || !profile.counts_as_socket());
+    }
+}
+
+/// Loss that no redundancy covers makes both sides disagree for a while, and never for good.
+#[test]
+fn with_a_third_of_all_packets_lost_at_random_the_client_ends_on_the_servers_row() {
+    for (seed, round_trip_ms) in [(1, 0), (2, 60), (3, 200)] {
+        for order in [WorldOrder::ServerFirst, WorldOrder::ClientFirst] {
+            let profile = LinkProfile::rtt(round_trip_ms).with_loss_percent(33.0);
+            let mut race = Race::new(RaceOptions { profile, order, seed, ..RaceOptions::default() });
+            race.fleet.ticks(100);
+            race.start_engines();
+            race.fleet.ticks(400);
+            race.stop_engines();
+            race.fleet.ticks(60);
+            let quanta = race.quanta_from_the_row();
+            assert!(quanta <= 1.0 + FLOAT_NOISE, "{profile:?} {order:?}: {quanta} quanta from the row");
+        }
     }
 }
 

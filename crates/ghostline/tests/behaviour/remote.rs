@@ -276,6 +276,27 @@ fn prediction_equals_the_server_on_every_link_and_nothing_is_rolled_back() {
 }
 
 #[test]
+fn a_divergence_is_corrected_within_a_round_trip_and_some_ticks_on_every_link() {
+    for round_trip_ms in [0, 60, 200] {
+        for every in [0, 20] {
+            let clean = LinkProfile::rtt(round_trip_ms);
+            let profile = if every == 0 { clean } else { clean.with_periodic_loss(every) };
+            let mut race = Race::new(RaceOptions { profile, transport: Transport::Quic, ..RaceOptions::default() });
+            race.fleet.ticks(200);
+            race.start_engines();
+            race.fleet.ticks(60);
+            race.watch_from_now();
+            race.nudge_client(Vec3::Y);
+            race.fleet.ticks(50);
+            let wrong = race.last_wrong_frame(0.01).expect("the divergence shows");
+            let ticks = (round_trip_ms as usize * 60).div_ceil(1000).max(1);
+            assert!(wrong <= ticks + 3, "{profile:?}: wrong until frame {wrong}");
+            assert_eq!(race.fleet.client(0).world().resource::<PredictionStats>().rollbacks, 1, "{profile:?}");
+        }
+    }
+}
+
+#[test]
 fn approval_lets_in_or_refuses_with_its_text_on_every_link() {
     use ConnectionStatus::{Approval, Connected, Connecting, Handshake};
     for profile in profiles() {

@@ -36,7 +36,6 @@ struct ServerFigures {
     ticks: u32,
     ghosts: (usize, usize, usize),
     stats: NetworkStats,
-    served: usize,
 }
 
 /// What is known of the client that is no thin one.
@@ -101,13 +100,12 @@ impl Report {
 }
 
 fn server_figures(session: &mut Session) -> Option<ServerFigures> {
-    let (ticks, served, begin) = (session.server_ticks(), session.served(), session.baseline().clone());
+    let (ticks, begin) = (session.server_ticks(), session.baseline().clone());
     let server = session.worlds.iter_mut().find(|world| world.kind().is_server()).map(NetWorld::world_mut)?;
     Some(ServerFigures {
         ticks: ticks.saturating_sub(begin.ticks),
         ghosts: (count::<Player>(server), count::<Wanderer>(server), count::<Bolt>(server)),
         stats: begin.since(server.resource::<NetworkStats>()),
-        served,
     })
 }
 

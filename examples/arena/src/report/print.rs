@@ -60,7 +60,7 @@ impl Report {
         writeln!(
             f,
             "  snapshots         {snapshots:.1} kB/s, {:.2} kB/s per client; {} packets sent",
-            snapshots / server.served.max(1) as f64,
+            snapshots / self.samples.served(),
             stats.sent_snapshot_packets
         )?;
         writeln!(
@@ -142,9 +142,9 @@ impl Report {
 
     fn fmt_cpu(&self, f: &mut Formatter<'_>) -> Result {
         let samples = &self.samples;
-        if let Some(server) = &self.server {
+        if self.server.is_some() {
             let per_connection =
-                samples.server_cpu.as_secs_f64() * 1e6 / f64::from(server.ticks.max(1)) / server.served.max(1) as f64;
+                samples.server_cpu.as_secs_f64() * 1e6 / samples.ticks.max(1) as f64 / samples.served();
             writeln!(
                 f,
                 "  server CPU        {:.3} ms per tick median, {:.3} ms p99, of {:.1} ms; {per_connection:.1} µs per connection and tick",
@@ -168,10 +168,10 @@ impl Report {
     }
 
     fn fmt_sockets(&self, f: &mut Formatter<'_>, seconds: f64) -> Result {
-        let served = self.server.as_ref().map_or(1, |server| server.served).max(1);
-        for (name, counters, peers) in
-            [("down", &self.traffic.server, served), ("up", &self.traffic.clients, self.clients.max(1))]
-        {
+        for (name, counters, peers) in [
+            ("down", &self.traffic.server, self.samples.served()),
+            ("up", &self.traffic.clients, self.clients.max(1) as f64),
+        ] {
             if counters.packets > 0 {
                 fmt_counters(f, name, counters, peers, seconds)?;
             }
@@ -215,12 +215,12 @@ impl Report {
     }
 }
 
-fn fmt_counters(f: &mut Formatter<'_>, name: &str, counters: &Counters, peers: usize, seconds: f64) -> Result {
+fn fmt_counters(f: &mut Formatter<'_>, name: &str, counters: &Counters, peers: f64, seconds: f64) -> Result {
     writeln!(
         f,
         "  UDP {name:<14}{:.2} kB/s and {:.1} packets/s per client; {:.1} bytes around the messages of a packet; {} packets of acks alone; {} messages dropped{}",
-        kilo(counters.bytes, seconds) / peers as f64,
-        counters.packets as f64 / seconds / peers as f64,
+        kilo(counters.bytes, seconds) / peers,
+        counters.packets as f64 / seconds / peers,
         counters.overhead_per_packet(),
         counters.acks_alone,
         counters.dropped.total(),
