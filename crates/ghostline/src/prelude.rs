@@ -2,11 +2,11 @@
 
 pub use crate::command::{CommandAppExt, CommandBuffer, InputEvent};
 pub use crate::connection::{
-    CommandTarget, ConnectionApproved, ConnectionChanged, ConnectionEvents, ConnectionState, ConnectionStatus,
-    ConnectionUniqueId, ConnectionWorldExt, DisconnectReason, DisconnectText, InGameAppExt, LinkedEntityGroup,
-    LocalConnection, NetworkId, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
-    NetworkStreamIsReconnected, NetworkStreamRequestConnect, NetworkStreamRequestDisconnect,
-    NetworkStreamRequestListen, NetworkStreamRequestListenResult,
+    CommandTarget, ConnectionApproved, ConnectionChanged, ConnectionError, ConnectionEvents, ConnectionState,
+    ConnectionStatus, ConnectionUniqueId, ConnectionWorldExt, DisconnectReason, DisconnectText, InGameAppExt,
+    LinkedEntityGroup, ListenRequestState, LocalConnection, NetworkId, NetworkStreamConnection, NetworkStreamDriver,
+    NetworkStreamInGame, NetworkStreamIsReconnected, NetworkStreamRequestConnect, NetworkStreamRequestDisconnect,
+    NetworkStreamRequestListen, NetworkStreamRequestListenResult, ResumeToken,
 };
 pub use crate::ghost::{
     AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
@@ -15,7 +15,10 @@ pub use crate::prediction::{
     ErrorSmoothing, PredictedGhost, PredictionAppExt, PredictionSettings, RollbackGroup, Simulate, Smoothed,
     SmoothingAppExt, first_time_predicted,
 };
-pub use crate::rpc::{GhostRef, ReceiveRpcCommandRequest, RpcAppExt, RpcSender, SendRpcCommandRequest};
+pub use crate::rpc::{
+    GhostRef, MaxRpcAgeFrames, ReceiveRpcCommandRequest, RpcAppExt, RpcCollection, RpcSender, SendRpcCommandRequest,
+    SendRpcError,
+};
 pub use crate::schedule::{
     AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,
     PredictedFixedStepSimulation, PredictedSimulation, Presentation, Simulation,
@@ -27,4 +30,4 @@ pub use crate::world::{
     AddSystemsIn, ClientServerBootstrap, Initialized, MigrationAppExt, PlayType, WorldCommands, WorldFlags, WorldId,
     WorldKind, WorldOrder, Worlds, is_client, is_server, is_thin_client,
 };
-pub use crate::{ApprovalRpcCommand, CommandData, GhostComponent, InputComponentData, RpcCommand};
+pub use crate::{ApprovalRpcCommand, CommandData, FixedString, GhostComponent, InputComponentData, RpcCommand};

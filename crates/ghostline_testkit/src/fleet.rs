@@ -4,10 +4,10 @@ use bevy_app::Plugin;
 use bevy_ecs::prelude::{Entity, With, World};
 use ghostline::connection::{
     ConnectionEvents, ConnectionSecrets, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId,
-    NetworkStreamConnection, NetworkStreamInGame,
+    NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
 };
 use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
-use ghostline::transport::{DriverSettings, LinkProfile, RecordedPacket};
+use ghostline::transport::{Direction, DriverSettings, LinkProfile, RecordedPacket};
 use ghostline::wire::NetworkTick;
 use ghostline::world::{
     ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, PreparedWorld, ScheduleExecutor,
@@ -193,7 +193,7 @@ pub struct FleetWorld {
     world: NetWorld,
     clock: Duration,
     memory: Memory,
-    /// Its place in the order in which the fleet's worlds were made; its link has it too, and keeps it when the world migrates.
+    /// By which the network knows it and its link; kept when the world migrates.
     number: u64,
 }
 
@@ -230,11 +230,7 @@ impl FleetWorld {
 
     /// The connection entities, in the order in which they were made.
     pub fn connections(&self) -> Vec<Entity> {
-        self.world()
-            .resource::<ghostline::connection::NetworkStreamDriver>()
-            .connections()
-            .map(|(_, entity)| entity)
-            .collect()
+        self.world().resource::<NetworkStreamDriver>().connections().map(|(_, entity)| entity).collect()
     }
 
     /// The number of this client; `None` before it has one.
@@ -296,15 +292,22 @@ impl Fleet {
     }
 
     fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
-        let place = self.worlds.len();
         let clock = self.worlds.first().map_or(Duration::ZERO, |server| server.clock);
+        let world = self.new_world(name, kind, self.made, clock);
+        self.worlds.push(world);
+        self.worlds.len() - 1
+    }
+
+    /// A world with drivers of its own, at home on the machine of the world with the number `home`.
+    fn new_world(&mut self, name: &str, kind: WorldKind, home: u64, clock: Duration) -> FleetWorld {
+        self.network.settle(self.made, home);
         let mut world = self.make_world(PreparedWorld::new(), WorldId(self.made), name, kind, clock);
         if kind == WorldKind::Server {
             world.world_mut().insert_resource(ConnectionSecrets::seeded(self.seed));
         }
-        self.worlds.push(FleetWorld { world, clock, memory: Memory::default(), number: self.made });
+        let number = self.network.number_of(self.made);
         self.made += 1;
-        place
+        FleetWorld { world, clock, memory: Memory::default(), number }
     }
 
     fn make_world(
@@ -488,7 +491,7 @@ impl Fleet {
     /// # Panics
     /// It takes too long.
     pub fn connect_all(&mut self) {
-        let mut facade = self.server().world_mut().resource_mut::<ghostline::connection::NetworkStreamDriver>();
+        let mut facade = self.server().world_mut().resource_mut::<NetworkStreamDriver>();
         if !facade.is_listening() {
             self.listen();
         }
@@ -537,6 +540,44 @@ impl Fleet {
                 *other -= 1;
             }
         }
+    }
+
+    /// A client's program dies without a word, and is started again on the same machine: in its place is a world that knows nothing, not
+    /// even how to come back, and does not connect by itself. The others hear nothing of it.
+    pub fn crash_client(&mut self, index: usize) {
+        let place = self.clients[index];
+        let (number, name) = (self.worlds[place].number, self.worlds[place].world.name().to_owned());
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            self.network.cut(number, direction, true);
+        }
+        // What it says when it is dropped is lost.
+        drop(self.worlds.remove(place));
+        let world = self.new_world(&name, WorldKind::Client, number, self.worlds[0].clock);
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            self.network.cut(world.number, direction, false);
+        }
+        self.worlds.insert(place, world);
+    }
+
+    /// Like [`connect`](Self::connect), from this address and port of the client's machine. In process there are none, and any will do.
+    ///
+    /// # Panics
+    /// It can't connect, or not from there.
+    pub fn connect_from(&mut self, client: usize, address: SocketAddr) -> Entity {
+        let entity = self.connect(client);
+        let mut facade = self.client(client).world_mut().resource_mut::<NetworkStreamDriver>();
+        let given = facade.default_local_endpoint();
+        assert!(given.is_some_and(|given| self.network.renumber(given, address)), "{address} is not free");
+        entity
+    }
+
+    /// The server's world is disposed of, and another is in its place, which does not listen by itself.
+    pub fn restart_server(&mut self) {
+        let name = self.worlds[0].world.name().to_owned();
+        let clock = self.worlds[0].clock;
+        drop(self.worlds.remove(0));
+        let world = self.new_world(&name, WorldKind::Server, 0, clock);
+        self.worlds.insert(0, world);
     }
 
     /// Starts keeping the packets of all worlds of a fleet over QUIC, encrypted as they are.

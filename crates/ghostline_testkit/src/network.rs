@@ -5,7 +5,9 @@ use ghostline::transport::{
     QuicSettings, Recorded, RecordedPacket, SendError, SimulatedNetwork, SimulatedSocket,
 };
 use ghostline::world::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::tap::{Tap, TappedDriver};
@@ -20,7 +22,8 @@ pub enum Transport {
     Quic,
 }
 
-/// The links of a fleet. Worlds are told apart by the numbers in which they were made, from 0 for the server.
+/// The links of a fleet. Worlds are told apart by numbers, from 0 for the server; one that is started again on the same machine keeps
+/// its number over QUIC, and gets the next one in process.
 pub(crate) struct Network {
     in_process: InProcessNetwork,
     quic: Option<QuicLinks>,
@@ -37,6 +40,7 @@ impl Network {
         let quic = (transport == Transport::Quic).then(|| QuicLinks {
             network: SimulatedNetwork::new(seed),
             tap: Tap::default(),
+            homes: Arc::default(),
             seed,
             settings,
         });
@@ -56,6 +60,23 @@ impl Network {
     /// The address of the server's machine.
     pub(crate) fn server_ip(&self) -> IpAddr {
         ip_of(0)
+    }
+
+    /// The world that is made as number `made` is to be at home on the machine of the one with the number `home`.
+    pub(crate) fn settle(&self, made: u64, home: u64) {
+        if let Some(quic) = &self.quic {
+            quic.homes().insert(made, home);
+        }
+    }
+
+    /// The number of the world that was made as number `made`: over QUIC its machine's, in process that of its driver.
+    pub(crate) fn number_of(&self, made: u64) -> u64 {
+        self.quic.as_ref().map_or(made, |quic| quic.home_of(made))
+    }
+
+    /// Gives the socket at an address another one, if that is free. In process nothing has an address, and it always is.
+    pub(crate) fn renumber(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.quic.as_ref().is_none_or(|quic| from == to || quic.network.renumber(from, to))
     }
 
     /// Hands on what was sent over in-process links. Packets of sockets are on their way by themselves.
@@ -137,14 +158,24 @@ impl Network {
 struct QuicLinks {
     network: SimulatedNetwork,
     tap: Tap,
+    /// The machines of worlds, by the order in which they were made.
+    homes: Arc<Mutex<BTreeMap<u64, u64>>>,
     seed: u64,
     settings: DriverSettings,
 }
 
 impl QuicLinks {
+    fn homes(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn home_of(&self, made: u64) -> u64 {
+        self.homes().get(&made).copied().unwrap_or(made)
+    }
+
     fn store(&self, context: &DriverContext<'_>, direction: Direction) -> Result<DriverStore, DriverConstructionError> {
         let number = context.world.0;
-        let ip = ip_of(number);
+        let ip = ip_of(self.home_of(number));
         // No two drivers of a network may have one seed.
         let seed = self.seed.wrapping_mul(0x1_0000).wrapping_add(number);
         let settings = QuicSettings { driver: self.settings, seed: Some(seed), ..QuicSettings::default() };

@@ -16,7 +16,8 @@ pub struct DriverSettings {
     /// Attempts before connecting fails; times `connect_timeout_ms` this is the deadline.
     /// 1 ..= [`limits::MAX_CONNECT_ATTEMPTS`], default 10.
     pub max_connect_attempts: u32,
-    /// Silence after which a connection is given up. In-process connections never are.
+    /// Silence after which a connection is given up, counted from when the other side was heard last. An in-process
+    /// connection is given up only while its link counts as a socket or is cut.
     /// 1 ..= [`limits::MAX_TIMEOUT_MS`], default 10,000.
     pub disconnect_timeout_ms: u32,
     /// Silence after which a sign of life is sent. Below `disconnect_timeout_ms`;

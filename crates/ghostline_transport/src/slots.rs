@@ -84,6 +84,14 @@ impl<T> Slots<T> {
             Some((DriverConnection::new(index, slot.generation), value))
         })
     }
+
+    /// The same, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (DriverConnection, &mut T)> {
+        (0..).zip(&mut self.slots).filter_map(|(index, slot)| {
+            let value = slot.value.as_mut()?;
+            Some((DriverConnection::new(index, slot.generation), value))
+        })
+    }
 }
 
 #[cfg(test)]

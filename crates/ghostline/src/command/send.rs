@@ -7,8 +7,8 @@ use ghostline_wire::{BitWriter, BlockTarget, CommandHeader, Epoch, NetworkTick, 
 
 use super::registry::{BlockRequest, CommandRegistry, CommandType};
 use crate::connection::{
-    CommandTarget, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
-    OutgoingCommandDataStreamBuffer, live_connections,
+    CommandTarget, NetworkId, NetworkSnapshotAck, NetworkStreamDriver, NetworkStreamInGame,
+    OutgoingCommandDataStreamBuffer, live_connections, own_handle,
 };
 use crate::ghost::{AutoCommandTarget, GhostInstance, GhostOwner, GhostOwnerIsLocal, GhostRegistry};
 use crate::prediction::PredictedGhost;
@@ -167,9 +167,7 @@ fn write_block(
 }
 
 fn transmit(world: &mut World, connection: Entity, packet: &BitWriter) {
-    let Some(handle) = world.get::<NetworkStreamConnection>(connection).map(|connection| connection.handle) else {
-        return;
-    };
+    let Some(handle) = own_handle(world, connection) else { return };
     if let Some(mut outgoing) = world.get_mut::<OutgoingCommandDataStreamBuffer>(connection) {
         outgoing.0.clear();
         outgoing.0.extend_from_slice(packet.as_bytes());

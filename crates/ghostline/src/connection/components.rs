@@ -1,7 +1,7 @@
 //! What a connection entity carries: its state, its identity, its message buffers and its statistics.
 
 use bevy_ecs::prelude::{Component, Entity};
-use ghostline_transport::ConnectionHandle;
+use ghostline_transport::{ConnectionHandle, DriverId};
 use ghostline_wire::{NetworkTick, limits};
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,6 +50,11 @@ impl NetworkStreamConnection {
     pub(super) const fn new(handle: ConnectionHandle, state: ConnectionStatus) -> Self {
         let (handshake_start, approval_timeout) = (None, None);
         Self { handle, state, protocol_version_received: false, deferred_events: 0, handshake_start, approval_timeout }
+    }
+
+    /// The driver that it came through.
+    pub const fn driver_id(&self) -> DriverId {
+        self.handle.driver
     }
 
     /// Client: whether the server has asked for approval.

@@ -18,6 +18,7 @@ use super::components::{
     InvalidMessages, NetworkId, NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamRequestDisconnect,
     OutgoingCommandDataStreamBuffer,
 };
+use super::lifecycle::MAX_PENDING_CLIENTS;
 use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
 use super::waiting_room;
@@ -48,6 +49,7 @@ pub struct NetworkStreamDriver {
     pub(super) game_version: u32,
     pub(super) require_approval: bool,
     pub(super) max_clients: Option<usize>,
+    pub(super) max_pending_clients: usize,
     /// Whether a client warns when it sends an approval RPC to a server that doesn't ask for approval. Default: no, because a game
     /// that always sends its credentials is right.
     pub warn_about_unasked_approval_rpcs: bool,
@@ -136,6 +138,7 @@ impl NetworkStreamDriver {
             game_version,
             require_approval: false,
             max_clients: None,
+            max_pending_clients: MAX_PENDING_CLIENTS,
             warn_about_unasked_approval_rpcs: false,
         }
     }
@@ -161,6 +164,17 @@ impl NetworkStreamDriver {
     /// The bound that was set.
     pub fn max_clients(&self) -> Option<usize> {
         self.max_clients
+    }
+
+    /// So many clients may be on their way in at once, 1 ..= [`MAX_PENDING_CLIENTS`] (the default), and as many may wait at a full server; of
+    /// more, the one that has waited longest is closed with [`DisconnectReason::ServerFull`].
+    pub fn set_max_pending_clients(&mut self, limit: usize) {
+        self.max_pending_clients = limit.clamp(1, MAX_PENDING_CLIENTS);
+    }
+
+    /// The bound that was set.
+    pub fn max_pending_clients(&self) -> usize {
+        self.max_pending_clients
     }
 
     /// Remembers that auto-connect has set this world going.
@@ -339,6 +353,9 @@ pub trait ConnectionWorldExt {
     /// As `connect`, or there is no such entity. Nothing is changed then.
     fn connect_with(&mut self, entity: Entity, endpoint: SocketAddr) -> Result<(), ConnectionError>;
 
+    /// Where a connection stands; [`ConnectionStatus::Unknown`] if it is over, or never was.
+    fn connection_state(&self, handle: ConnectionHandle) -> ConnectionStatus;
+
     /// Closes a connection with a reason, at the next receive step: inserts [`NetworkStreamRequestDisconnect`].
     fn disconnect(&mut self, connection: Entity, reason: DisconnectReason);
 
@@ -411,6 +428,12 @@ impl ConnectionWorldExt for World {
         Ok(())
     }
 
+    fn connection_state(&self, handle: ConnectionHandle) -> ConnectionStatus {
+        let entity = self.get_resource::<NetworkStreamDriver>().and_then(|facade| facade.by_handle.get(&handle));
+        let connection = entity.and_then(|&entity| self.get::<NetworkStreamConnection>(entity));
+        connection.map_or(ConnectionStatus::Unknown, |connection| connection.state)
+    }
+
     fn disconnect(&mut self, connection: Entity, reason: DisconnectReason) {
         if let Ok(mut entity) = self.get_entity_mut(connection) {
             entity.insert(NetworkStreamRequestDisconnect { reason });
@@ -456,6 +479,14 @@ impl ConnectionWorldExt for World {
         waiting_room::clear(self);
         Ok(old)
     }
+}
+
+/// The handle by which a connection is sent to: its own, whatever the game has made of the component. `None` for what is no connection, or
+/// one that was damaged by hand, which the next receive step closes; until then nothing of it goes to anybody else.
+pub(crate) fn own_handle(world: &World, entity: Entity) -> Option<ConnectionHandle> {
+    let handle = world.get::<NetworkStreamConnection>(entity)?.handle;
+    let owner = world.get_resource::<NetworkStreamDriver>()?.by_handle.get(&handle)?;
+    (*owner == entity).then_some(handle)
 }
 
 /// The address by which others reach a server that listens on `ip`, as far as this machine knows.

@@ -40,11 +40,13 @@ pub struct NetworkIdAllocation {
 }
 
 impl NetworkIdAllocation {
-    fn allocate(&mut self) -> NetworkId {
-        NetworkId(self.free.pop_front().unwrap_or_else(|| {
-            self.highest += 1;
-            self.highest
-        }))
+    /// `None` if every number is taken.
+    fn allocate(&mut self) -> Option<NetworkId> {
+        if let Some(freed) = self.free.pop_front() {
+            return Some(NetworkId(freed));
+        }
+        self.highest = self.highest.checked_add(1)?;
+        Some(NetworkId(self.highest))
     }
 
     fn release(&mut self, id: NetworkId) {
@@ -213,7 +215,10 @@ fn let_in(world: &mut World, entity: Entity, connection: &NetworkStreamConnectio
         rpc::push_internal(world, entity, internal_rpc::COMMAND_TYPES, &payload);
     }
     identity::settle(world, entity);
-    let network_id = world.resource_mut::<NetworkIdAllocation>().allocate();
+    let Some(network_id) = world.resource_mut::<NetworkIdAllocation>().allocate() else {
+        close(world, entity, DisconnectReason::ServerFull, "the server has given out every number that there is");
+        return;
+    };
     let rate = world.get_resource::<ClientServerTickRate>().cloned().unwrap_or_default().resolve_defaults();
     let mut payload = BitWriter::new();
     ConnectionApproved { network_id: network_id.0, tick_rate: rate.to_block() }.encode(&mut payload);
@@ -251,9 +256,18 @@ mod tests {
     #[test]
     fn numbers_start_at_one_and_freed_ones_come_back_in_order() {
         let mut ids = NetworkIdAllocation::default();
-        assert_eq!([1, 2, 3].map(|_| ids.allocate().0), [1, 2, 3]);
+        assert_eq!([1, 2, 3].map(|_| ids.allocate().unwrap().0), [1, 2, 3]);
         ids.release(NetworkId(2));
         ids.release(NetworkId(1));
-        assert_eq!([0, 0, 0].map(|_: u32| ids.allocate().0), [2, 1, 4]);
+        assert_eq!([0, 0, 0].map(|_: u32| ids.allocate().unwrap().0), [2, 1, 4]);
+    }
+
+    #[test]
+    fn when_every_number_is_given_out_there_is_none_until_one_is_free() {
+        let mut ids = NetworkIdAllocation { highest: u32::MAX - 1, ..NetworkIdAllocation::default() };
+        assert_eq!(ids.allocate(), Some(NetworkId(u32::MAX)));
+        assert_eq!([ids.allocate(), ids.allocate()], [None, None]);
+        ids.release(NetworkId(7));
+        assert_eq!([ids.allocate(), ids.allocate()], [Some(NetworkId(7)), None]);
     }
 }

@@ -12,7 +12,7 @@ use super::components::{
     InvalidMessages, MAX_INCOMING_MESSAGES, MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkStreamConnection,
     NetworkStreamRequestDisconnect,
 };
-use super::driver::{LiveConnection, NetworkStreamDriver, make_connection};
+use super::driver::{LiveConnection, NetworkStreamDriver, make_connection, own_handle};
 use super::events::{self, ConnectionEvents, NetCodeConnectionEvent};
 use super::handshake;
 use super::identity;
@@ -112,7 +112,7 @@ fn close_requested(world: &mut World) {
 
 /// Closes a connection at once. Of the receive step only.
 pub(super) fn close_now(world: &mut World, entity: Entity, reason: DisconnectReason, text: &str) {
-    if let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) {
+    if let Some(handle) = own_handle(world, entity) {
         close_live(world, handle, entity, reason, text);
     }
 }
@@ -182,10 +182,11 @@ pub const MAX_PENDING_CLIENTS: usize = 1024;
 
 /// Server: lets the oldest go of too many clients that are not connected yet.
 fn make_room(world: &mut World) {
-    let live = Arc::clone(&world.resource::<NetworkStreamDriver>().connections);
+    let facade = world.resource::<NetworkStreamDriver>();
+    let (live, limit) = (Arc::clone(&facade.connections), facade.max_pending_clients);
     let mut pending = live.iter().filter(|live| live.network_id == NetworkId::NONE);
     let oldest = pending.next().map(|live| live.entity);
-    if pending.count() + 1 >= MAX_PENDING_CLIENTS
+    if pending.count() + 1 >= limit
         && let Some(oldest) = oldest
     {
         close_now(world, oldest, DisconnectReason::ServerFull, "too many clients are on their way in");

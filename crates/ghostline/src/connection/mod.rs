@@ -27,6 +27,7 @@ pub use components::{
     NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamInGame, NetworkStreamRequestDisconnect,
     OutgoingCommandDataStreamBuffer,
 };
+pub(crate) use driver::own_handle;
 pub use driver::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
 pub(crate) use events::rotate_changes;
 pub use events::{ConnectionChanged, ConnectionEvents, NetCodeConnectionEvent};

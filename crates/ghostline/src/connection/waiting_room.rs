@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::driver::NetworkStreamDriver;
 use super::identity;
-use super::lifecycle::{MAX_PENDING_CLIENTS, admit, sort_message};
+use super::lifecycle::{admit, sort_message};
 use super::reason::DisconnectReason;
 use crate::world::{FrameClock, resolved_rate};
 
@@ -20,9 +20,10 @@ pub(crate) struct WaitingRoom(VecDeque<(ConnectionHandle, Duration)>);
 /// A client has connected to a full server.
 pub(super) fn enter(world: &mut World, handle: ConnectionHandle) {
     let now = world.resource::<FrameClock>().now;
+    let limit = world.resource::<NetworkStreamDriver>().max_pending_clients();
     let mut room = world.resource_mut::<WaitingRoom>();
     room.0.push_back((handle, now));
-    if room.0.len() > MAX_PENDING_CLIENTS
+    if room.0.len() > limit
         && let Some((oldest, _)) = room.0.pop_front()
     {
         refuse(world, oldest);

@@ -58,6 +58,9 @@ pub enum RegisterRpcError {
     /// The same name and fields twice.
     #[error("RPC `{0}` is registered twice, or two RPCs share their name and fields")]
     Duplicate(String),
+    /// One type in two ways: ordinary and for approval.
+    #[error("RPC `{0}` is registered already, in another way; a type is an ordinary or an approval RPC, never both")]
+    TwoWays(String),
     /// Credentials must arrive.
     #[error("`{0}` is an approval RPC, so it can't be unreliable; leave one of the two out")]
     UnreliableApproval(String),
@@ -81,6 +84,9 @@ impl RpcCollection {
         }
         if self.entries.iter().any(|known| RpcName::id_of(known.hash) == RpcName::id_of(entry.hash)) {
             return Err(RegisterRpcError::Duplicate(entry.text));
+        }
+        if self.entries.iter().any(|known| known.type_id == entry.type_id) {
+            return Err(RegisterRpcError::TwoWays(entry.text));
         }
         if self.entries.len() >= MAX_RPC_TYPES {
             return Err(RegisterRpcError::TooMany { name: entry.text, limit: MAX_RPC_TYPES });
@@ -172,6 +178,9 @@ impl RpcCollection {
 /// Registering RPCs.
 pub trait RpcAppExt {
     /// Makes `T` an RPC of this program: to be called on every side, in any order, while plugins are built. A mistake is logged as an error.
+    ///
+    /// An [`ApprovalRpcCommand`] registered here is an ordinary RPC, not allowed before the connection is approved; see
+    /// [`register_approval_rpc`](Self::register_approval_rpc).
     fn register_rpc<T: RpcCommand>(&mut self) -> &mut Self;
 
     /// Makes `T` an approval RPC of this program, as [`register_rpc`](Self::register_rpc) does for others.
@@ -182,6 +191,12 @@ pub trait RpcAppExt {
     /// # Errors
     /// Too late, twice, or too many.
     fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError>;
+
+    /// Like [`register_approval_rpc`](Self::register_approval_rpc), with the mistake as a value.
+    ///
+    /// # Errors
+    /// Too late, twice, too many, or an unreliable one.
+    fn try_register_approval_rpc<T: ApprovalRpcCommand>(&mut self) -> Result<(), RegisterRpcError>;
 
     /// With `true`, the other side may have been built with other RPCs, commands and ghost types than this one; what it doesn't know is found
     /// when it is used, and ends the connection with [`InvalidRpc`](crate::connection::DisconnectReason::InvalidRpc) (an RPC) or
@@ -201,7 +216,7 @@ impl RpcAppExt for App {
     }
 
     fn register_approval_rpc<T: ApprovalRpcCommand>(&mut self) -> &mut Self {
-        if let Err(error) = register::<T>(self, true) {
+        if let Err(error) = self.try_register_approval_rpc::<T>() {
             tracing::error!("{error}");
         }
         self
@@ -209,6 +224,10 @@ impl RpcAppExt for App {
 
     fn try_register_rpc<T: RpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
         register::<T>(self, false)
+    }
+
+    fn try_register_approval_rpc<T: ApprovalRpcCommand>(&mut self) -> Result<(), RegisterRpcError> {
+        register::<T>(self, true)
     }
 
     fn set_dynamic_assembly_list(&mut self, dynamic: bool) -> &mut Self {
@@ -300,6 +319,20 @@ mod tests {
         app.world_mut().resource_mut::<RpcCollection>().freeze();
         assert_eq!(app.try_register_rpc::<Late>(), Err(RegisterRpcError::Frozen("Late()".into())));
         assert_eq!(app.world().resource::<RpcCollection>().len(), 1);
+    }
+
+    #[test]
+    fn a_type_is_an_ordinary_or_an_approval_rpc_and_never_both() {
+        for approval_first in [true, false] {
+            let mut app = App::empty();
+            app.insert_resource(WorldKind::Server);
+            let mut results =
+                [approval_first, !approval_first].map(|is_approval| register::<EarlyApproval>(&mut app, is_approval));
+            results.sort_by_key(|result| result.is_err());
+            assert_eq!(results[0], Ok(()));
+            assert!(matches!(results[1], Err(RegisterRpcError::TwoWays(_))), "{results:?}");
+            assert_eq!(app.world().resource::<RpcCollection>().len(), 1);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::registry::RpcCollection;
 use super::sender::SendRpcError;
 use crate::connection::{
     ConnectionEvents, ConnectionStatus, LogLimits, NetworkStreamConnection, NetworkStreamDriver, Unlogged,
-    live_connections,
+    live_connections, own_handle,
 };
 use crate::stats::NetworkStats;
 use crate::world::{FrameClock, kind_of};
@@ -209,13 +209,14 @@ pub fn flush(world: &mut World) {
         if connection.state < ConnectionStatus::Handshake {
             continue;
         }
+        let Some(handle) = own_handle(world, entity) else { continue };
         let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(entity) else { continue };
         if outgoing.is_empty() {
             continue;
         }
         let mut waiting = std::mem::take(&mut *outgoing);
-        flush_reliable(world, connection.handle, &mut waiting.reliable);
-        flush_unreliable(world, connection.handle, &mut waiting.unreliable);
+        flush_reliable(world, handle, &mut waiting.reliable);
+        flush_unreliable(world, handle, &mut waiting.unreliable);
         if let Some(mut outgoing) = world.get_mut::<OutgoingRpcDataStreamBuffer>(entity) {
             *outgoing = waiting;
         }

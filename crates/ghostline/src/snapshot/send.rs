@@ -6,9 +6,7 @@ use ghostline_transport::Pipeline;
 use super::connection::SnapshotSendState;
 use super::encode::EncodeRequest;
 use super::server::ServerSnapshots;
-use crate::connection::{
-    NetworkSnapshotAck, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame, live_connections,
-};
+use crate::connection::{NetworkSnapshotAck, NetworkStreamDriver, NetworkStreamInGame, live_connections, own_handle};
 use crate::stats::NetworkStats;
 use crate::time::{ClientServerTickRate, NetworkTime};
 use crate::world::FrameClock;
@@ -93,7 +91,7 @@ fn send_to(
     batch_length: u32,
     relevant_ghosts: u32,
 ) {
-    let Some(handle) = world.get::<NetworkStreamConnection>(entity).map(|connection| connection.handle) else { return };
+    let Some(handle) = own_handle(world, entity) else { return };
     let now_ms = world.resource::<FrameClock>().now_ms_u16();
     let Some(ack) = world.get::<NetworkSnapshotAck>(entity) else { return };
     let (prefabs_known, command_age) = (ack.prefabs_known, ack.server_command_age);

@@ -10,8 +10,6 @@ use ghostline::rpc::MAX_WAITING_RPC_BYTES;
 use ghostline::snapshot::newest_rows;
 use ghostline_testkit::{Direction, DriverSettings, FRAME, LinkConditions, LinkProfile, Transport};
 
-const REMOTE: [Shape; 2] = [SHAPES[2], SHAPES[3]];
-
 #[derive(Component, RpcCommand, Clone, Copy, PartialEq, Eq, Debug)]
 struct Line(u32);
 
@@ -89,7 +87,7 @@ fn until_ended(fleet: &mut Fleet, limit: usize) -> [Option<(usize, DisconnectRea
 
 #[test]
 fn a_link_that_dies_in_one_direction_times_out_on_both_sides_and_the_other_client_plays_on() {
-    for shape in REMOTE {
+    for shape in SHAPES {
         for direction in [Direction::ToServer, Direction::ToClient] {
             let mut fleet = fleet(shape);
             fleet.link(0).cut(direction);
@@ -103,6 +101,67 @@ fn a_link_that_dies_in_one_direction_times_out_on_both_sides_and_the_other_clien
             fleet.link(0).mend(direction);
             fleet.connect_all();
             assert_eq!(fleet.client(0).network_id(), Some(NetworkId(1)), "everything is free again");
+        }
+    }
+}
+
+/// NEW-01: the clock of each side starts with the last packet that it heard. Both ways are cut, so neither can tell the other.
+#[test]
+fn silence_ends_a_connection_after_the_configured_time_to_the_tick() {
+    for shape in SHAPES {
+        for (disconnect_timeout_ms, ticks) in [(2_000, 120), (10_000, 600)] {
+            let drivers = DriverSettings { disconnect_timeout_ms, ..DriverSettings::default() };
+            let mut fleet = shape.fleet().plugin(game).clients(2).driver_settings(drivers).build();
+            fleet.connect_all();
+            fleet.go_in_game_all();
+            fleet.ticks(20);
+            for direction in [Direction::ToServer, Direction::ToClient] {
+                fleet.link(0).cut(direction);
+            }
+            // The side that is ticked last hears nothing new in the next tick, the other what is on its way.
+            for end in until_ended(&mut fleet, ticks + 10) {
+                let (tick, reason) = end.unwrap();
+                assert_eq!(reason, DisconnectReason::Timeout);
+                assert!((ticks - 1..=ticks + 2).contains(&tick), "{shape:?}: {tick} ticks, not {ticks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_that_dies_in_one_direction_during_the_handshake_ends_the_connection_on_both_sides() {
+    for shape in SHAPES {
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            let mut fleet = shape.fleet().plugin(game).clients(2).build();
+            fleet.logs().tolerate("Handshake was not finished within 5s");
+            fleet.listen();
+            fleet.connect(1);
+            fleet.ticks(10);
+            fleet.connect(0);
+            while fleet.server().connections().len() == 1 {
+                fleet.tick_client(0, FRAME);
+                fleet.tick_server(FRAME);
+                fleet.tick_client(1, FRAME);
+            }
+            fleet.link(0).cut(direction);
+            let ends = until_ended(&mut fleet, 1300);
+            assert!(ends.iter().all(Option::is_some), "{shape:?}, {direction:?}: {ends:?}");
+            let [on_server, on_client] = ends.map(Option::unwrap);
+            // Who has not heard the other's version ends by the time limit of the handshake, if it is the server. Otherwise it is silence.
+            let is_in_time = shape.transport == Transport::InProcess && direction == Direction::ToServer;
+            let (expected, ticks) = if is_in_time {
+                (DisconnectReason::HandshakeTimeout, 290..=310)
+            } else {
+                // Over QUIC the side that still hears the other may wait for its silence first: at most two time-outs.
+                (DisconnectReason::Timeout, 580..=if shape.transport == Transport::Quic { 1_240 } else { 640 })
+            };
+            for (tick, reason) in [on_server, on_client] {
+                assert_eq!(reason, expected, "{shape:?}, {direction:?}");
+                assert!(ticks.contains(&tick), "{shape:?}, {direction:?}: after {tick} ticks");
+            }
+            fleet.link(0).mend(direction);
+            fleet.connect_all();
+            assert_eq!(fleet.client(0).network_id(), Some(NetworkId(2)), "{shape:?}, {direction:?}");
         }
     }
 }
@@ -138,25 +197,22 @@ fn a_link_that_dies_in_one_direction_during_the_approval_ends_with_its_time_limi
     }
 }
 
-/// The client's program dies without a word, and is started again.
+/// The client's program dies without a word, is started again, and connects from the same address and port.
 fn crash(fleet: &mut Fleet, remembers: bool) {
     let token = fleet.client(0).world().resource::<ResumeToken>().clone();
-    for direction in [Direction::ToServer, Direction::ToClient] {
-        fleet.link(0).cut(direction);
-    }
-    fleet.drop_client(0);
-    // Clients count on from those that are left: the one that is there is now the first.
-    let again = fleet.add_client("started again");
-    assert_eq!(again, 1);
+    let mut facade = fleet.server().world_mut().resource_mut::<NetworkStreamDriver>();
+    let (handle, _) = facade.connections().next().unwrap();
+    let address = facade.remote_endpoint(handle).unwrap();
+    fleet.crash_client(0);
     if remembers {
-        fleet.client(1).world_mut().insert_resource(token);
+        fleet.client(0).world_mut().insert_resource(token);
     }
-    fleet.connect(1);
+    fleet.connect_from(0, address);
 }
 
 #[test]
 fn a_client_that_crashed_replaces_its_connection_or_waits_for_its_end() {
-    for shape in REMOTE {
+    for shape in SHAPES {
         for remembers in [true, false] {
             let mut fleet = fleet(shape);
             let (lost, other) = (fleet.server().connections()[0], fleet.server().connections()[1]);
@@ -169,11 +225,16 @@ fn a_client_that_crashed_replaces_its_connection_or_waits_for_its_end() {
                     (2, other),
                     "{shape:?}: the lost connection is replaced at once"
                 );
-                assert_eq!(fleet.client(1).network_id(), Some(NetworkId(1)));
+                assert_eq!(fleet.client(0).network_id(), Some(NetworkId(1)));
                 assert_eq!(count::<NetworkStreamIsReconnected>(fleet.server().world_mut()), 1);
             } else {
                 assert_eq!(connected[..2], [lost, other], "{shape:?}: who says nothing is somebody else");
-                assert_eq!(fleet.client(1).network_id(), Some(NetworkId(3)));
+                assert_eq!(fleet.client(0).network_id(), Some(NetworkId(3)));
+                let mut facade = fleet.server().world_mut().resource_mut::<NetworkStreamDriver>();
+                let handles: Vec<_> = facade.connections().map(|(handle, _)| handle).collect();
+                let addresses: Vec<_> = handles.iter().map(|&handle| facade.remote_endpoint(handle)).collect();
+                let is_the_same = addresses[0] == addresses[2];
+                assert_eq!(is_the_same, shape.transport == Transport::Quic, "{addresses:?}");
                 let mut reasons = Vec::new();
                 for _ in 0..640 {
                     fleet.tick();
@@ -184,14 +245,14 @@ fn a_client_that_crashed_replaces_its_connection_or_waits_for_its_end() {
             }
             fleet.go_in_game_all();
             fleet.ticks(30);
-            assert_eq!(newest_rows(fleet.client(1).world()), newest_rows(fleet.server().world()), "and it plays");
+            assert_eq!(newest_rows(fleet.client(0).world()), newest_rows(fleet.server().world()), "and it plays");
         }
     }
 }
 
 #[test]
 fn a_client_that_reads_nothing_costs_a_bounded_buffer_and_the_others_nothing() {
-    for shape in REMOTE {
+    for shape in SHAPES {
         // The driver's own queue is small, so that RPCs wait in the world.
         let drivers = DriverSettings { queue_bytes: 256 * 1024, ..DriverSettings::default() };
         let mut fleet = shape.fleet().plugin(game).clients(2).driver_settings(drivers).build();

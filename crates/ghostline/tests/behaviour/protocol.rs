@@ -226,6 +226,40 @@ fn what_differs_is_still_said_when_version_and_end_arrive_in_one_frame() {
 }
 
 #[test]
+fn what_differs_is_still_said_by_a_client_that_stood_still_until_the_end_had_come() {
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.logs().expect("the game version differs: local 0, remote 9000");
+        fleet.logs().expect("the game version differs: local 9000, remote 0");
+        fleet.client(0).world_mut().resource_mut::<NetworkProtocolVersion>().version.game = 9000;
+        fleet.listen();
+        let connection = fleet.connect(0);
+        let state = |fleet: &mut Fleet| {
+            fleet.client(0).world().get::<NetworkStreamConnection>(connection).map(|connection| connection.state)
+        };
+        while state(&mut fleet) != Some(ConnectionStatus::Handshake) {
+            fleet.tick_server(FRAME);
+            fleet.tick_client(0, FRAME);
+        }
+        // While the client stands still the server hears its version, says what differs, and goes.
+        let mut on_server = Vec::new();
+        for _ in 0..12 {
+            fleet.tick_server(FRAME);
+            on_server.extend(fleet.server().events().iter().filter_map(|event| event.disconnect_reason));
+        }
+        assert!(fleet.server().connections().is_empty(), "{shape:?}");
+        let mut on_client = Vec::new();
+        for _ in 0..3 {
+            fleet.tick_client(0, FRAME);
+            on_client.extend(fleet.client(0).events().iter().filter_map(|event| event.disconnect_reason));
+        }
+        let expected = vec![DisconnectReason::BadProtocolVersion];
+        assert_eq!((on_server, on_client), (expected.clone(), expected), "{shape:?}");
+        assert_eq!(fleet.logs().count("this side registered"), 2, "{shape:?}");
+    }
+}
+
+#[test]
 fn the_order_in_which_ghost_types_are_registered_changes_neither_hash_nor_meaning() {
     struct Ghosts;
     impl Plugin for Ghosts {

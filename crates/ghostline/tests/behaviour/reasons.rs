@@ -130,6 +130,26 @@ fn a_world_that_is_dropped_is_closed_by_remote_for_its_peers() {
 }
 
 #[test]
+fn a_server_that_is_dropped_is_closed_by_remote_for_all_its_clients_and_another_can_take_its_place() {
+    for shape in SHAPES {
+        let mut fleet = connected(shape);
+        fleet.restart_server();
+        let mut on_clients = [Vec::new(), Vec::new()];
+        for _ in 0..2 {
+            fleet.tick();
+            for (client, ended) in on_clients.iter_mut().enumerate() {
+                ended.extend(ends(fleet.client(client).world()));
+            }
+        }
+        let expected = vec![(DisconnectReason::ClosedByRemote, String::new())];
+        assert_eq!(on_clients, [expected.clone(), expected], "{shape:?}");
+        fleet.connect_all();
+        assert_eq!(fleet.server().connections().len(), 2);
+        assert_eq!(count::<NetworkStreamIsReconnected>(fleet.server().world_mut()), 0, "it knows nobody");
+    }
+}
+
+#[test]
 fn nobody_there_ends_with_max_connection_attempts_and_a_new_attempt_works() {
     for shape in SHAPES {
         let mut fleet = fleet(shape);
@@ -255,12 +275,12 @@ fn a_handshake_that_does_not_end_has_its_own_reason() {
 
 #[test]
 fn a_silent_peer_is_a_timeout_on_both_sides() {
-    for shape in SHAPES.into_iter().filter(|shape| shape.transport == Transport::Quic) {
+    for shape in SHAPES {
         let mut fleet = connected(shape);
         for direction in [Direction::ToServer, Direction::ToClient] {
             fleet.link(0).cut(direction);
         }
-        // 10 s of silence; a sign of life of its own may have given a side another half second.
+        // 10 s of silence; over a socket a sign of life of its own may have given a side another half second.
         fleet.ticks(594);
         assert_eq!((fleet.server().connections().len(), fleet.client(0).connections().len()), (2, 1));
         let (on_server, on_client) = play_to_the_end(&mut fleet, 40);

@@ -401,7 +401,7 @@ fn references_to_ghosts_resolve_both_ways_and_become_none_when_the_ghost_is_gone
         fleet.server().world_mut().despawn(on_server);
         fleet.ticks(4);
         assert_eq!(take::<Point>(fleet.server().world_mut()).remove(0).at.entity(), None, "{shape:?}");
-        take::<Point>(fleet.client(0).world_mut());
+        assert_eq!(take::<Point>(fleet.client(0).world_mut()).remove(0).at.entity(), None, "{shape:?}");
         let spawn_tick = instance.spawn_tick.unwrap();
         for on_server in [true, false] {
             let world = if on_server { fleet.server().world() } else { fleet.client(0).world() };
@@ -416,6 +416,34 @@ fn references_to_ghosts_resolve_both_ways_and_become_none_when_the_ghost_is_gone
         fleet.ticks(4);
         assert_eq!(up(&mut fleet, on_client), None, "a stale handle");
         assert_eq!(down(&mut fleet, on_server), None, "a stale handle");
+    }
+}
+
+fn large() -> Bytes {
+    let mut bytes = FixedList::new();
+    (0..1_000).for_each(|word| bytes.push(word).unwrap());
+    Bytes { bytes }
+}
+
+#[test]
+fn a_broadcast_reaches_who_has_room_and_says_how_many_have_none() {
+    for shape in SHAPES {
+        let mut fleet = fleet(NUMBERED, 2, shape, LinkProfile::perfect());
+        let stalled = fleet.server().connections()[0];
+        // All in one tick, so nothing leaves meanwhile.
+        let fill = move |mut rpcs: RpcSender| (0..10_000).find_map(|_| rpcs.send(stalled, large()).err());
+        let refused = fleet.server().world_mut().run_system_once(fill).unwrap();
+        let Some(SendRpcError::Full { limit }) = refused else { panic!("{refused:?}") };
+        let broadcast = |mut rpcs: RpcSender| rpcs.broadcast(large());
+        let result = fleet.server().world_mut().run_system_once(broadcast).unwrap();
+        assert_eq!(result, Err(SendRpcError::FullForSome { sent: 1, full: 1, limit }));
+        let mut arrived = 0;
+        for _ in 0..6 {
+            fleet.tick();
+            arrived += take::<Bytes>(fleet.client(1).world_mut()).len();
+            take::<Bytes>(fleet.client(0).world_mut());
+        }
+        assert_eq!(arrived, 1, "{shape:?}");
     }
 }
 

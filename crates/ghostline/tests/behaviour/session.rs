@@ -76,6 +76,9 @@ fn of_several_requests_the_first_wins_and_the_others_are_told() {
         let late = listen(&mut fleet, FLEET_PORT);
         let third = connect(&mut fleet, FLEET_PORT);
         fleet.ticks(40);
+        for line in ["2 requests to connect", "3 requests to listen", "already listens", "already has a connection"] {
+            assert_eq!(fleet.logs().count(line), 1, "{line}");
+        }
         let outcome = |fleet: &mut Fleet, entity| {
             fleet.server().world().get::<NetworkStreamRequestListenResult>(entity).unwrap().state
         };
@@ -252,10 +255,131 @@ fn a_changed_handle_is_survived_and_reported_once() {
         let server = fleet.server().world_mut();
         let handle = server.get::<NetworkStreamConnection>(second).unwrap().handle;
         server.get_mut::<NetworkStreamConnection>(first).unwrap().handle = handle;
-        fleet.ticks(8);
+        let ends = ends_of_first(&mut fleet, 8);
+        assert_eq!(fleet.logs().count("the handle was changed"), 1);
+        let (own, other) = (DisconnectReason::ConnectionClose, DisconnectReason::ClosedByRemote);
+        assert_eq!(ends, [vec![(own, NetworkId(1))], vec![(other, NetworkId(1))]], "{shape:?}");
         assert_eq!(fleet.server().connections(), [second]);
         assert!(fleet.client(0).connections().is_empty());
         assert_eq!(fleet.client(1).connections().len(), 1);
+    }
+}
+
+/// The ends that server and first client are told of in so many ticks. The second client is told of none.
+fn ends_of_first(fleet: &mut Fleet, ticks: usize) -> [Vec<(DisconnectReason, NetworkId)>; 2] {
+    let mut ends = [Vec::new(), Vec::new()];
+    for _ in 0..ticks {
+        fleet.tick();
+        for (ends, events) in ends.iter_mut().zip([fleet.server().events(), fleet.client(0).events()]) {
+            ends.extend(events.iter().filter_map(|event| Some((event.disconnect_reason?, event.network_id))));
+        }
+        assert!(fleet.client(1).events().iter().all(|event| event.disconnect_reason.is_none()));
+    }
+    ends
+}
+
+/// C-59: a system changes a handle in the middle of a tick, and what the connection has to send in that tick goes to nobody else.
+#[test]
+fn a_handle_changed_inside_the_simulation_sends_nothing_to_another_client() {
+    #[derive(Component, RpcCommand, Clone, Copy)]
+    struct Secret;
+    #[derive(Resource, Default)]
+    struct Damage(bool);
+    #[derive(Resource, Default)]
+    struct Heard(usize);
+    fn damage(
+        mut due: ResMut<Damage>,
+        mut commands: Commands,
+        connections: Query<(Entity, &NetworkId, &mut NetworkStreamConnection)>,
+        kind: Res<WorldKind>,
+    ) {
+        if !std::mem::take(&mut due.0) {
+            return;
+        }
+        let mut connections: Vec<_> = connections.into_iter().collect();
+        connections.sort_by_key(|(_, id, _)| **id);
+        commands.spawn((Secret, SendRpcCommandRequest { target: Some(connections[0].0) }));
+        let other = if kind.is_server() {
+            connections[1].2.handle
+        } else {
+            // A client has but one; the handle is made up.
+            let handle = connections[0].2.handle;
+            let connection = ghostline::transport::DriverConnection::new(77, 77);
+            ghostline::transport::ConnectionHandle { connection, ..handle }
+        };
+        connections[0].2.handle = other;
+    }
+    fn hear(
+        mut commands: Commands,
+        mut heard: ResMut<Heard>,
+        secrets: Query<Entity, (With<Secret>, With<ReceiveRpcCommandRequest>)>,
+    ) {
+        for secret in &secrets {
+            heard.0 += 1;
+            commands.entity(secret).despawn();
+        }
+    }
+    let plugin = |app: &mut App| {
+        app.add_plugins(Game).register_rpc::<Secret>().init_resource::<Damage>().init_resource::<Heard>();
+        app.add_systems(Simulation, (damage, hear));
+    };
+    for shape in SHAPES {
+        for on_server in [true, false] {
+            let mut fleet = shape.fleet().plugin(plugin).clients(2).build();
+            fleet.logs().expect("the handle was changed");
+            fleet.connect_all();
+            fleet.go_in_game_all();
+            fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+            fleet.ticks(20);
+            let damaged = if on_server { fleet.server() } else { fleet.client(0) };
+            damaged.world_mut().resource_mut::<Damage>().0 = true;
+            fleet.link(1).record();
+            fleet.tick();
+            let to_second = fleet.link(1).recorded();
+            let to_second =
+                to_second.iter().filter(|message| message.direction == ghostline_testkit::Direction::ToClient);
+            assert_eq!(to_second.count(), 1, "{shape:?}: its own snapshot, and not the other's");
+            let ends = ends_of_first(&mut fleet, 8);
+            assert_eq!(fleet.logs().count("the handle was changed"), 1);
+            let (own, other) = (DisconnectReason::ConnectionClose, DisconnectReason::ClosedByRemote);
+            let expected = if on_server { [own, other] } else { [other, own] };
+            assert_eq!(ends, expected.map(|reason| vec![(reason, NetworkId(1))]), "{shape:?}");
+            assert_eq!(fleet.client(1).world().resource::<Heard>().0, 0, "{shape:?}: a secret of another");
+            fleet.connect_all();
+            assert_eq!(fleet.server().connections().len(), 2);
+        }
+    }
+}
+
+#[test]
+fn of_too_many_clients_on_their_way_in_the_one_that_waited_longest_goes() {
+    use ghostline_testkit::Direction;
+    // Whether the server is full, so that they wait before they have a connection entity.
+    for is_full in [false, true] {
+        let mut fleet = Fleet::builder().plugin(Game).clients(5).build();
+        let mut facade = fleet.server().world_mut().resource_mut::<NetworkStreamDriver>();
+        facade.set_max_pending_clients(0);
+        assert_eq!(facade.max_pending_clients(), 1, "one at least");
+        facade.set_max_pending_clients(3);
+        facade.set_max_clients(is_full.then_some(1));
+        fleet.listen();
+        fleet.connect(0);
+        fleet.ticks(8);
+        for client in 1..5 {
+            let connection = fleet.connect(client);
+            fleet.client(client).world_mut().entity_mut(connection).insert(ConnectionState::default());
+            fleet.tick();
+            fleet.tick_server(ghostline_testkit::FRAME);
+            // It is there, and says nothing any more.
+            fleet.link(client).cut(Direction::ToServer);
+        }
+        fleet.ticks(4);
+        let left: Vec<bool> = (1..5).map(|client| !fleet.client(client).connections().is_empty()).collect();
+        assert_eq!(left, [false, true, true, true], "full: {is_full}");
+        let world = fleet.client(1).world_mut();
+        let state = world.query::<&ConnectionState>().single(world).unwrap();
+        assert_eq!(state.reason, Some(DisconnectReason::ServerFull));
+        assert!(fleet.client(0).network_id().is_some(), "who is in stays");
     }
 }
 

@@ -175,7 +175,8 @@ fn a_client_that_changes_its_address_keeps_its_connection() {
     // Another port, then, where the system has it, another address.
     let mut before = seen_from(&mut server);
     for ip in [None, Some(Ipv4Addr::new(127, 0, 0, 2).into())] {
-        if facade(&mut client, WorldKind::Client).rebind(ip).is_err() {
+        if let Err(error) = facade(&mut client, WorldKind::Client).rebind(ip) {
+            assert!(ip.is_some(), "any system has another port: {error}");
             continue;
         }
         until([&mut server, &mut client], |[server, _]| seen_from(server) != before);
@@ -326,7 +327,14 @@ fn a_port_that_is_taken_is_an_error_of_its_own_and_leaves_nobody_listening() {
     assert!(error.to_string().contains("in use"), "{error}");
 
     let mut server = bootstrap(PlayType::Server).build().unwrap();
-    assert!(world_of(&mut server, WorldKind::Server).listen(address).is_err());
+    let world = world_of(&mut server, WorldKind::Server);
+    assert!(world.listen(address).is_err());
+    let request = (NetworkStreamRequestListen { endpoint: address }, NetworkStreamRequestListenResult::default());
+    let request = world.spawn(request).id();
+    until([&mut server], |[server]| {
+        let result = world_of(server, WorldKind::Server).get::<NetworkStreamRequestListenResult>(request).unwrap();
+        result.state == ListenRequestState::Failed
+    });
     assert!(!facade(&mut server, WorldKind::Server).is_listening());
 }
 

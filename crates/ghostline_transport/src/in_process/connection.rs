@@ -17,6 +17,10 @@ pub(super) struct Connection {
     pub(super) backlog: Backlog,
     /// What this side has read and not told the other yet.
     pub(super) read: Load,
+    /// When the other side was heard last; `None` until the first poll.
+    pub(super) heard: Option<Duration>,
+    /// Its signs of life by then.
+    pub(super) signs: u64,
 }
 
 pub(super) enum State {
@@ -41,6 +45,8 @@ impl Connection {
             state,
             backlog: Backlog::new(settings.queue_messages, settings.queue_bytes),
             read: Load::default(),
+            heard: None,
+            signs: 0,
         }
     }
 }

@@ -26,7 +26,7 @@ enum Class {
 fn class_of(body: &Body) -> Class {
     match body {
         Body::Credit(_) | Body::Unanswered => Class::BookKeeping,
-        Body::Request | Body::Accept | Body::Refuse | Body::Close(_) => Class::InOrder,
+        Body::Request | Body::Accept | Body::Refuse | Body::Close(_) | Body::GivenUp => Class::InOrder,
         Body::Message { pipeline: Pipeline::ReliableOrdered, .. } => Class::InOrder,
         Body::Message { pipeline: Pipeline::Unreliable | Pipeline::UnreliableFragmented, .. } => Class::Datagrams,
     }

@@ -30,7 +30,9 @@ pub struct InProcessStats {
 
 /// A driver whose connections lead to other drivers of the same [`InProcessNetwork`](super::InProcessNetwork).
 ///
-/// Its connections never time out; an attempt to connect does, see [`DriverSettings::connect_deadline`].
+/// A connection whose link counts as a socket, or is cut, times out as one over a socket does, see
+/// [`DriverSettings::disconnect_timeout_ms`]; both sides are told, if anything gets through. Others never time out. An
+/// attempt to connect always does, see [`DriverSettings::connect_deadline`].
 /// Dropping the driver closes its connections, and the other sides are told.
 pub struct InProcessDriver {
     pub(super) hub: SharedHub,
@@ -153,8 +155,8 @@ impl InProcessDriver {
         }
     }
 
-    /// Closes an open connection: what was sent before goes on the link at once, and the reason behind it.
-    fn close(&mut self, connection: DriverConnection, reason: CloseReason) {
+    /// Ends an open connection: what was sent before goes on the link at once, and the news of the end behind it.
+    fn end(&mut self, connection: DriverConnection, news: Body) {
         let Some(entry) = self.connections.remove(connection) else {
             return;
         };
@@ -167,9 +169,39 @@ impl InProcessDriver {
             from: self.address(connection),
             to: Destination::Peer(peer),
             direction: entry.direction,
-            body: Body::Close(reason.bounded()),
+            body: news,
         });
         self.hub.lock().post(self.number, &mut parcels);
+    }
+
+    /// Gives up the connections whose other side was not heard for too long. Those over plain links of this process are
+    /// heard whatever the other side does.
+    fn end_silent(&mut self, now: Duration, events: &mut Vec<DriverEvent>) {
+        let limit = Duration::from_millis(self.settings.disconnect_timeout_ms.into());
+        let number = self.number;
+        let mut silent = Vec::new();
+        let mut hub = self.hub.lock();
+        for (connection, entry) in self.connections.iter_mut() {
+            let State::Open { peer } = entry.state else {
+                continue;
+            };
+            let signs = match entry.direction {
+                Direction::ToServer => hub.signs_of_life(Address { driver: number, connection }, Direction::ToClient),
+                Direction::ToClient => hub.signs_of_life(peer, Direction::ToServer),
+            };
+            let is_heard = signs.is_none_or(|signs| signs != entry.signs);
+            entry.signs = signs.unwrap_or(entry.signs);
+            let heard = entry.heard.filter(|_| !is_heard).unwrap_or(now);
+            entry.heard = Some(heard);
+            if now.saturating_sub(heard) >= limit {
+                silent.push(connection);
+            }
+        }
+        drop(hub);
+        for connection in silent {
+            self.end(connection, Body::GivenUp);
+            events.push(DriverEvent::Disconnected { connection, cause: DisconnectCause::Timeout });
+        }
     }
 
     fn end_overdue_attempts(&mut self, now: Duration, events: &mut Vec<DriverEvent>) {
@@ -327,7 +359,7 @@ impl Driver for InProcessDriver {
     fn disconnect(&mut self, connection: DriverConnection, reason: CloseReason) {
         match self.connections.get(connection).map(|entry| &entry.state) {
             Some(State::Connecting { .. }) => self.give_up(connection, reason.bounded()),
-            Some(State::Open { .. }) => self.close(connection, reason),
+            Some(State::Open { .. }) => self.end(connection, Body::Close(reason.bounded())),
             Some(State::Abandoned(_)) | None => {}
         }
     }
@@ -341,6 +373,7 @@ impl Driver for InProcessDriver {
         self.arrivals = arrivals;
         self.return_credit();
         self.end_overdue_attempts(now, events);
+        self.end_silent(now, events);
         if !self.answers.is_empty() {
             self.hub.lock().post(self.number, &mut self.answers);
         }
@@ -350,6 +383,7 @@ impl Driver for InProcessDriver {
         self.stage_requests();
         let mut hub = self.hub.lock();
         hub.note_time(now);
+        hub.note_flush(self.number);
         hub.post(self.number, &mut self.staged);
         for buffer in self.spare.drain(..) {
             hub.pool.give(buffer);
@@ -382,7 +416,7 @@ impl Drop for InProcessDriver {
     fn drop(&mut self) {
         let handles: Vec<_> = self.connections.iter().map(|(handle, _)| handle).collect();
         for handle in handles {
-            self.close(handle, CloseReason::default());
+            self.end(handle, Body::Close(CloseReason::default()));
         }
         let mut hub = self.hub.lock();
         for buffer in self.spare.drain(..) {

@@ -17,6 +17,39 @@ pub(super) struct Flight {
     pub(super) datagrams: usize,
 }
 
+/// An open connection as its client's endpoint knows it.
+#[derive(Clone, Copy)]
+pub(super) struct OpenConnection {
+    /// The client's handle.
+    pub(super) client: DriverConnection,
+    /// The server's end.
+    pub(super) server: Address,
+    /// By direction, how often its sender had flushed when it was last heard.
+    signs: [u64; 2],
+}
+
+impl OpenConnection {
+    pub(super) fn new(client: DriverConnection, server: Address) -> Self {
+        Self { client, server, signs: [0; 2] }
+    }
+
+    /// Both sides are heard where the way is open: the client toward the server, and the server, if there is one, back.
+    pub(super) fn hear(&mut self, is_open: [bool; 2], client_flushes: u64, server_flushes: Option<u64>) {
+        let flushes = [Some(client_flushes), server_flushes];
+        for ((signs, is_open), flushes) in self.signs.iter_mut().zip(is_open).zip(flushes) {
+            *signs = flushes.filter(|_| is_open).unwrap_or(*signs);
+        }
+    }
+
+    pub(super) fn signs(&self, direction: Direction) -> u64 {
+        let [up, down] = self.signs;
+        match direction {
+            Direction::ToServer => up,
+            Direction::ToClient => down,
+        }
+    }
+}
+
 pub(super) struct Endpoint {
     /// On the link, in the order in which they were put there.
     pub(super) outbox: Vec<Parcel>,
@@ -28,8 +61,10 @@ pub(super) struct Endpoint {
     pub(super) dropped: bool,
     /// Size of the datagrams into which larger messages of this driver are cut.
     pub(super) datagram_bytes: usize,
-    /// Open connections that this driver made, oldest first: own handle and the server's end.
-    pub(super) connections: Vec<(DriverConnection, Address)>,
+    /// Open connections that this driver made, oldest first.
+    pub(super) connections: Vec<OpenConnection>,
+    /// How often the driver has flushed.
+    pub(super) flushes: u64,
     /// Of the connections that this driver makes.
     pub(super) profile: LinkProfile,
     /// The same by direction.
@@ -54,6 +89,7 @@ impl Endpoint {
             dropped: false,
             datagram_bytes,
             connections: Vec::new(),
+            flushes: 0,
             profile: LinkProfile::in_process(),
             links: [Link::new(mix(seed, 0)), Link::new(mix(seed, 1))],
             cut: [false; 2],
@@ -110,6 +146,21 @@ impl Endpoint {
             Direction::ToServer => up,
             Direction::ToClient => down,
         }
+    }
+
+    /// Whether nothing gets through in this direction.
+    pub(super) fn is_dead(&self, direction: Direction) -> bool {
+        let conditions = match direction {
+            Direction::ToServer => &self.profile.up,
+            Direction::ToClient => &self.profile.down,
+        };
+        self.is_cut(direction) || conditions.loses_everything()
+    }
+
+    /// Whether connections over this link are given up after a silence, as over a socket. Two worlds of one process wait
+    /// for each other for ever.
+    pub(super) fn is_watched(&self) -> bool {
+        self.profile.counts_as_socket() || self.cut.contains(&true)
     }
 
     pub(super) fn set_cut(&mut self, direction: Direction, is_cut: bool) {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, OpenConnection};
 use super::network::Recorded;
 use super::pool::BufferPool;
 use super::queue::{Address, Body, Destination, Direction, Load, Parcel};
@@ -43,7 +43,7 @@ enum WhenCut {
 fn when_cut(body: &Body) -> WhenCut {
     match body {
         Body::Credit(_) | Body::Unanswered => WhenCut::Pass,
-        Body::Accept | Body::Refuse | Body::Close(_) => WhenCut::Hold,
+        Body::Accept | Body::Refuse | Body::Close(_) | Body::GivenUp => WhenCut::Hold,
         Body::Message { pipeline, .. } => match pipeline {
             Pipeline::ReliableOrdered => WhenCut::Hold,
             Pipeline::Unreliable | Pipeline::UnreliableFragmented => WhenCut::Lose,
@@ -167,6 +167,43 @@ impl Hub {
             }
         }
         self.moving = moving;
+        self.carry_signs_of_life();
+    }
+
+    /// A side that has flushed since the last delivery is alive, and is heard where its way is open. A socket's driver
+    /// sends packets to say so; here that costs nothing and is drawn from no chance.
+    fn carry_signs_of_life(&mut self) {
+        for index in 0..self.endpoints.len() {
+            let client = index as u64;
+            let Some(endpoint) = self.endpoint(client).filter(|endpoint| endpoint.is_watched()) else {
+                continue;
+            };
+            let own = endpoint.flushes;
+            let is_open = [Direction::ToServer, Direction::ToClient].map(|direction| !endpoint.is_dead(direction));
+            let mut connections = core::mem::take(&mut endpoint.connections);
+            for connection in &mut connections {
+                let server = self.endpoint(connection.server.driver).map(|server| server.flushes);
+                connection.hear(is_open, own, server);
+            }
+            if let Some(endpoint) = self.endpoint(client) {
+                endpoint.connections = connections;
+            }
+        }
+    }
+
+    /// The signs of life that have come to the side that receives in this direction, of a client's connection; `None`
+    /// where nobody waits for any.
+    pub(super) fn signs_of_life(&mut self, client: Address, direction: Direction) -> Option<u64> {
+        let endpoint = self.endpoint(client.driver).filter(|endpoint| endpoint.is_watched())?;
+        let known = endpoint.connections.iter().find(|known| known.client == client.connection);
+        Some(known.map_or(0, |known| known.signs(direction)))
+    }
+
+    /// A driver has flushed.
+    pub(super) fn note_flush(&mut self, number: u64) {
+        if let Some(endpoint) = self.endpoint(number) {
+            endpoint.flushes = endpoint.flushes.saturating_add(1);
+        }
     }
 
     fn hand_over(&mut self, parcel: Parcel) {
@@ -240,7 +277,7 @@ impl Hub {
                 }
                 Body::Credit(load)
             }
-            Body::Refuse | Body::Unanswered | Body::Close(_) | Body::Credit(_) => return None,
+            Body::Refuse | Body::Unanswered | Body::Close(_) | Body::GivenUp | Body::Credit(_) => return None,
         };
         Some(parcel.reply(body))
     }
@@ -250,7 +287,7 @@ impl Hub {
         let Destination::Peer(peer) = parcel.to else {
             return;
         };
-        if !matches!(parcel.body, Body::Accept | Body::Close(_)) {
+        if !matches!(parcel.body, Body::Accept | Body::Close(_) | Body::GivenUp) {
             return;
         }
         let (client, server) = match parcel.direction {
@@ -261,9 +298,9 @@ impl Hub {
             return;
         };
         if matches!(parcel.body, Body::Accept) {
-            endpoint.connections.push((client.connection, server));
+            endpoint.connections.push(OpenConnection::new(client.connection, server));
         } else {
-            endpoint.connections.retain(|known| known.0 != client.connection);
+            endpoint.connections.retain(|known| known.client != client.connection);
         }
     }
 
@@ -317,7 +354,8 @@ impl Hub {
         }
         let is_injected = |parcel: &&Parcel| matches!(parcel.body, Body::Message { injected: true, .. });
         let endpoint = self.endpoint(client).ok_or(SendError::NotConnected)?;
-        let (connection, server) = endpoint.connections.last().copied().ok_or(SendError::NotConnected)?;
+        let OpenConnection { client: connection, server, .. } =
+            endpoint.connections.last().copied().ok_or(SendError::NotConnected)?;
         let in_stream = endpoint.link(direction).waiting_parcels().filter(is_injected).count();
         let client = Address { driver: client, connection };
         let (from, to) = match direction {

@@ -45,6 +45,9 @@ impl SharedHub {
 ///   reordered. A lost (or corrupted) packet is sent again after a round trip at its worst (delay and jitter of both
 ///   directions) and [`RETRANSMIT_MARGIN_MS`](crate::limits::RETRANSMIT_MARGIN_MS), as often as it takes, at the first
 ///   delivery from then on; everything behind it waits. All connections of one client share that one stream.
+/// - A connection over a link that counts as a socket is given up by the side that has heard nothing for
+///   [`disconnect_timeout_ms`](DriverSettings::disconnect_timeout_ms). Each flush of the other side is a sign of life,
+///   unless the link is cut or loses everything.
 /// - What comes back to a reliable sender to make room in its queue is not delayed. An unreliable message leaves its
 ///   sender's queue when it gets on the link.
 ///
@@ -140,7 +143,8 @@ impl InProcessNetwork {
     ///
     /// From the next [`deliver`](Self::deliver) on, unreliable messages are lost without a word, and reliable ones
     /// (and the news of accepting, refusing and closing) are held back until the cut ends, then delivered in order;
-    /// they fill the sender's queue meanwhile. Requests to connect are lost and repeated. What is on its way over a
+    /// they fill the sender's queue meanwhile. Either side gives an open connection up when it has heard nothing for
+    /// [`disconnect_timeout_ms`](DriverSettings::disconnect_timeout_ms). Requests to connect are lost and repeated. What is on its way over a
     /// simulated link is behind the cut, and arrives.
     pub fn cut(&self, client: u64, direction: Direction, cut: bool) -> bool {
         self.hub.lock().set_cut(client, direction, cut)

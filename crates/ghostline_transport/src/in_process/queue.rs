@@ -48,6 +48,8 @@ pub(super) enum Body {
         counted: bool,
     },
     Close(CloseReason),
+    /// The sender has heard nothing for too long, and gives the connection up.
+    GivenUp,
     /// The receiver read this much, or it was lost on the way.
     Credit(Load),
 }

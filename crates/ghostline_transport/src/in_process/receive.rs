@@ -22,7 +22,8 @@ impl InProcessDriver {
             Body::Message { pipeline, bytes, counted, .. } => {
                 self.receive_message(own, pipeline, bytes, counted, events);
             }
-            Body::Close(reason) => self.receive_close(own, reason, events),
+            Body::Close(reason) => self.receive_end(own, DisconnectCause::ClosedByRemote(reason), events),
+            Body::GivenUp => self.receive_end(own, DisconnectCause::Timeout, events),
             Body::Credit(load) => {
                 if let Some(entry) = self.connections.get_mut(own) {
                     entry.backlog.credit(&load);
@@ -123,9 +124,8 @@ impl InProcessDriver {
         events.push(DriverEvent::Received { connection, pipeline, bytes });
     }
 
-    fn receive_close(&mut self, connection: DriverConnection, reason: CloseReason, events: &mut Vec<DriverEvent>) {
+    fn receive_end(&mut self, connection: DriverConnection, cause: DisconnectCause, events: &mut Vec<DriverEvent>) {
         if self.connections.remove(connection).is_some() {
-            let cause = DisconnectCause::ClosedByRemote(reason);
             events.push(DriverEvent::Disconnected { connection, cause });
         }
     }

@@ -98,6 +98,15 @@ impl LinkConditions {
         *self == Self { max_packets, ..Self::PERFECT }
     }
 
+    /// Whether nothing ever arrives.
+    pub(crate) fn loses_everything(&self) -> bool {
+        match self.loss {
+            Loss::Random { percent } => percent >= 100.0,
+            Loss::Periodic { every } => every == 1,
+            Loss::None | Loss::Bursts { .. } => false,
+        }
+    }
+
     /// Checks every number.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ghostline_transport::{
-    CloseReason, ConnectError, DisconnectCause, Driver, DriverEvent, DriverSettings, InProcessNetwork, ListenError,
-    Pipeline, SendError, TransportKind,
+    CloseReason, ConnectError, Direction, DisconnectCause, Driver, DriverConnection, DriverEvent, DriverSettings,
+    InProcessNetwork, LinkProfile, ListenError, Pipeline, SendError, TransportKind,
 };
 
 use crate::harness::{Pair, address, connect, poll, received};
@@ -258,6 +258,75 @@ fn an_idle_connection_never_times_out() {
     pair.send_to_server(Pipeline::Unreliable, b"awake");
     pair.client_stage();
     assert_eq!(pair.server_stage(), [received(pair.to_client, Pipeline::Unreliable, b"awake")]);
+}
+
+fn timeout(connection: DriverConnection) -> DriverEvent {
+    DriverEvent::Disconnected { connection, cause: DisconnectCause::Timeout }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_cut_connection_times_out_on_both_sides_after_so_much_silence() {
+    let mut pair = Pair::connected();
+    pair.now = Duration::from_secs(3_600);
+    pair.server_stage();
+    pair.client_stage();
+    // Here a plain link was heard last.
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        pair.network.cut(pair.number(), direction, true);
+    }
+    pair.now += TIMEOUT - Duration::from_millis(1);
+    assert_eq!((pair.server_stage(), pair.client_stage()), (vec![], vec![]));
+    pair.now += Duration::from_millis(1);
+    let expected = (vec![timeout(pair.to_client)], vec![timeout(pair.to_server)]);
+    assert_eq!((pair.server_stage(), pair.client_stage()), expected);
+    let sent = pair.client.send(pair.to_server, Pipeline::ReliableOrdered, b"late");
+    assert_eq!(sent, Err(SendError::NotConnected));
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        pair.network.cut(pair.number(), direction, false);
+    }
+    pair.now += Duration::from_secs(1);
+    assert_eq!((pair.server_stage(), pair.client_stage()), (vec![], vec![]), "what was held back is late");
+    let (server, client) = (&mut pair.server, &mut pair.client);
+    connect(&pair.network, server, client);
+}
+
+#[test]
+fn a_side_that_is_cut_off_gives_up_and_the_other_is_told_why() {
+    for profile in [LinkProfile::in_process(), LinkProfile::perfect()] {
+        let mut pair = Pair::connected();
+        pair.network.set_profile(pair.number(), profile).unwrap();
+        pair.network.cut(pair.number(), Direction::ToServer, true);
+        let (mut on_server, mut on_client) = (Vec::new(), Vec::new());
+        for _ in 0..=10 {
+            on_server.extend(pair.server_stage());
+            on_client.extend(pair.client_stage());
+            pair.now += Duration::from_secs(1);
+        }
+        assert_eq!((on_server, on_client), (vec![timeout(pair.to_client)], vec![timeout(pair.to_server)]));
+    }
+}
+
+#[test]
+fn over_a_link_that_counts_as_a_socket_flushes_are_signs_of_life_and_a_peer_that_stands_still_has_none() {
+    let lossy = LinkProfile::perfect().with_loss_percent(100.0);
+    for (profile, client_runs, ends) in
+        [(LinkProfile::perfect(), true, false), (LinkProfile::perfect(), false, true), (lossy, true, true)]
+    {
+        let mut pair = Pair::connected();
+        pair.network.set_profile(pair.number(), profile).unwrap();
+        let mut on_server = Vec::new();
+        for _ in 0..30 {
+            pair.now += Duration::from_secs(1);
+            if client_runs {
+                pair.client_stage();
+            }
+            on_server.extend(pair.server_stage());
+        }
+        let expected = if ends { vec![timeout(pair.to_client)] } else { Vec::new() };
+        assert_eq!(on_server, expected, "{profile:?}, {client_runs}");
+    }
 }
 
 #[test]
