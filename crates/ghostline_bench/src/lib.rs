@@ -1,4 +1,5 @@
-//! Workloads and measurements of ghostline: whole worlds (`common`), prediction (`prediction`), and the snapshot codec below the ECS (`cubes`, `asteroids`).
+//! Workloads and measurements of ghostline: whole worlds (`common`), prediction (`prediction`), hundreds of thin clients in one process (`thin`), and the
+//! snapshot codec below the ECS (`cubes`, `asteroids`).
 //! The program prints one line of JSON per run; the Criterion benches use the same workloads.
 
 pub mod asteroids;
@@ -12,6 +13,7 @@ pub mod prediction;
 pub mod probe;
 pub mod replay;
 pub mod report;
+pub mod thin;
 
 /// Allocations are counted in everything that links this crate.
 #[global_allocator]

@@ -1,10 +1,11 @@
-//! The commands `common`, `cubes`, `asteroids` and `prediction`: one line of JSON each. What can't be run is said on the error output, with status 2.
+//! The commands `common`, `cubes`, `asteroids`, `prediction` and `thin`: one line of JSON each. What can't be run is said on the error output, with status 2.
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ghostline_bench::asteroids;
 use ghostline_bench::common::{self, Setup};
 use ghostline_bench::cubes::{self, Options};
 use ghostline_bench::prediction::{self, Wrong};
+use ghostline_bench::thin;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,6 +89,27 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         frames: usize,
     },
+    /// A server and many thin clients in one process, in real time.
+    Thin {
+        /// Thin clients.
+        #[arg(long, default_value_t = 500)]
+        thin: u32,
+        /// Full clients beside them.
+        #[arg(long, default_value_t = 1)]
+        full: u32,
+        /// Ghosts that walk, besides a player for each client.
+        #[arg(long, default_value_t = 100)]
+        ghosts: usize,
+        /// Seconds that are measured.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Threads that the worlds of a stage share.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Over UDP on this machine instead of in memory.
+        #[arg(long)]
+        udp: bool,
+    },
     /// Drifting asteroids through the codec.
     Asteroids {
         /// Age of the newest acknowledged baseline, in frames.
@@ -122,6 +144,9 @@ fn main() -> ExitCode {
                 Some(count) => Wrong::Some(count),
             };
             Ok(prediction::run(prediction::Setup { ghosts: n, crowd, replayed: replay, wrong, work, frames }))
+        }
+        Command::Thin { thin, full, ghosts, seconds, threads, udp } => {
+            thin::run(thin::Setup { thin, full, ghosts, seconds, threads, udp })
         }
         Command::Asteroids { lag } => Ok(asteroids::run(lag)),
     };

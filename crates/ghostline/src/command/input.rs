@@ -1,12 +1,13 @@
 //! Input components and their hidden buffers: shown for sampling, taken into the buffer, and shown again for every simulated tick.
 
-use bevy_ecs::prelude::{Entity, Mut, World};
+use bevy_ecs::prelude::{Entity, World};
 use ghostline_wire::NetworkTick;
 
 use super::registry::CommandRegistry;
 use crate::connection::NetworkId;
 use crate::snapshot::local_network_id;
 use crate::time::NetworkTime;
+use crate::world::with_taken;
 
 /// Before sampling: input components show the player's last sample, without its events, so that a game may change only what changed.
 pub fn restore_for_gathering(world: &mut World) {
@@ -28,7 +29,7 @@ pub fn gather(world: &mut World) {
 
 /// Before a simulated step: input components show the commands of this tick. `batch` ticks are merged in the step; their events are all in it.
 pub(crate) fn apply(world: &mut World, tick: NetworkTick, batch: u32) {
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
             ty.ops.apply(world, tick, batch);
         }
@@ -37,7 +38,7 @@ pub(crate) fn apply(world: &mut World, tick: NetworkTick, batch: u32) {
 
 /// Whether any predicted ghost has another input in the tick after `tick` than in `tick`: there a merged step of prediction ends.
 pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool {
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         let world: &World = world;
         types.types.iter_mut().any(|ty| ty.ops.changes_after(world, tick))
     })
@@ -45,7 +46,7 @@ pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool 
 
 /// Client: these ghosts are dropped, and may come back when the server begins anew. Presses counted for them must not begin anew with them.
 pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
             for &ghost in ghosts {
                 ty.ops.carry_over(world, ghost);
@@ -56,7 +57,7 @@ pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
 
 /// Client: a ghost is another's since `tick`. What the player wanted from it after that does not count, and its input is nobody's.
 pub(crate) fn lose(world: &mut World, ghost: Entity, tick: NetworkTick) {
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
             ty.ops.lose(world, ghost, tick);
         }
@@ -73,5 +74,5 @@ pub(crate) fn forget_carried(world: &mut World) {
 fn with_target(world: &mut World, work: impl FnOnce(&mut CommandRegistry, &mut World, Option<NetworkId>, NetworkTick)) {
     let Some(target) = world.resource::<NetworkTime>().input_target_tick() else { return };
     let own = local_network_id(world);
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| work(&mut types, world, own, target));
+    with_taken(world, |world, types: &mut CommandRegistry| work(types, world, own, target));
 }

@@ -1,6 +1,6 @@
 //! Server: command packets of this tick, into the buffers of their targets. Every packet that arrived is used; ownership is always checked.
 
-use bevy_ecs::prelude::{Entity, Mut, World};
+use bevy_ecs::prelude::{Entity, World};
 use ghostline_wire::{BitReader, BlockReader, BlockTarget, CommandHeader, NetworkTick};
 
 use super::arrival::CommandArrivalStatistics;
@@ -14,7 +14,7 @@ use crate::ghost::{AutoCommandTarget, GhostOwner, SpawnedGhostEntityMap};
 use crate::snapshot;
 use crate::stats::NetworkStats;
 use crate::time::{NetworkTime, RttEstimator};
-use crate::world::{FrameClock, resolved_rate};
+use crate::world::{FrameClock, resolved_rate, with_taken};
 
 /// So many command packets of a connection are read per tick, the latest; older ones are dropped and counted. One per tick is usual; a burst
 /// after a stall is not yet hostile.
@@ -45,7 +45,7 @@ pub fn receive(world: &mut World) {
         }
         measure_command_age(world, entity, server_tick);
     }
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
             ty.ops.note_owners(world, server_tick);
         }
@@ -109,7 +109,9 @@ fn take_in(world: &mut World, entity: Entity, packet: &[u8], server_tick: Networ
     for _ in 0..read_blocks(world, &arrival, &mut input, &mut statistics) {
         count_invalid(world, entity, "a malformed command block");
     }
-    if let Ok(mut connection) = world.get_entity_mut(entity) {
+    if let Some(mut known) = world.get_mut::<CommandArrivalStatistics>(entity) {
+        *known = statistics;
+    } else if let Ok(mut connection) = world.get_entity_mut(entity) {
         connection.insert(statistics);
     }
 }
@@ -180,7 +182,7 @@ fn read_blocks(
     input: &mut BitReader<'_>,
     statistics: &mut CommandArrivalStatistics,
 ) -> u32 {
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
+    with_taken(world, |world, types: &mut CommandRegistry| {
         let mut reader = BlockReader::new();
         let mut bad = 0;
         loop {

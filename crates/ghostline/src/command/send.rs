@@ -1,7 +1,7 @@
 //! Client: one command packet per new tick, with or without commands: acknowledgements, clocks, and the newest commands of every target,
 //! each with its predecessors.
 
-use bevy_ecs::prelude::{Entity, Has, Mut, QueryState, Resource, With, World};
+use bevy_ecs::prelude::{Entity, Has, QueryState, Resource, With, World};
 use ghostline_transport::Pipeline;
 use ghostline_wire::{BitWriter, BlockTarget, CommandHeader, Epoch, NetworkTick, SnapshotAcks, write_blocks_end};
 
@@ -15,7 +15,7 @@ use crate::prediction::PredictedGhost;
 use crate::snapshot::ClientSnapshots;
 use crate::stats::NetworkStats;
 use crate::time::{ClientTickRate, NetworkTime};
-use crate::world::FrameClock;
+use crate::world::{FrameClock, with_taken};
 
 /// What is looked at of the player's ghosts.
 type OwnGhost = (Entity, &'static GhostInstance, &'static GhostOwner, &'static AutoCommandTarget, Has<PredictedGhost>);
@@ -70,8 +70,8 @@ fn write_packet(world: &mut World, connection: Entity, target: NetworkTick, send
         _ => rate.commands_per_packet(),
     };
     let targets = std::mem::take(&mut sender.targets);
-    world.resource_scope(|world, mut types: Mut<CommandRegistry>| {
-        let CommandRegistry { types, server_numbers, .. } = &mut *types;
+    with_taken(world, |world, types: &mut CommandRegistry| {
+        let CommandRegistry { types, server_numbers, .. } = types;
         for (number, ty) in types.iter_mut().enumerate() {
             let Some(type_index) = CommandRegistry::number_on_server(server_numbers.as_deref(), number) else {
                 continue;

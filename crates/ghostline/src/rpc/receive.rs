@@ -2,7 +2,7 @@
 //! the next simulation pass, in the order in which it was sent.
 
 use bevy_ecs::entity::EntityHashMap;
-use bevy_ecs::prelude::{Component, Entity, Resource, World};
+use bevy_ecs::prelude::{Component, Entity, QueryState, Resource, World};
 use ghostline_wire::{
     BitReader, DecodeError, FrameIter, ProtocolVersion, Reception, RpcFrame, RpcName, internal_rpc, named_frames,
     split_unreliable_packet,
@@ -65,6 +65,8 @@ impl Default for MaxRpcAgeFrames {
 pub(crate) struct ReceivedRpcs {
     waiting: Vec<(Entity, SpawnRpc)>,
     spawned: u64,
+    /// Those that were spawned, in this world.
+    query: Option<QueryState<(Entity, &'static mut ReceiveRpcCommandRequest)>>,
 }
 
 /// World migration: RPCs that wait, and those that nobody has consumed, come to the new world's game. Their connections have become others.
@@ -84,6 +86,7 @@ pub(crate) fn move_received(from: &mut World, to: &mut World, moved: &EntityHash
         from.despawn(entity);
     }
     let mut received = std::mem::take(&mut *from.resource_mut::<ReceivedRpcs>());
+    received.query = None;
     waiting.append(&mut received.waiting);
     received.waiting =
         waiting.into_iter().filter_map(|(source, rpc)| Some((moved.get(&source).copied()?, rpc))).collect();
@@ -117,8 +120,13 @@ fn warn_of_unconsumed(world: &mut World) {
     if limit == 0 {
         return;
     }
+    let mut received = world.resource_mut::<ReceivedRpcs>();
+    if received.spawned == 0 {
+        return;
+    }
+    let mut spawned = received.query.take().unwrap_or_else(|| world.query());
     let mut forgotten = Vec::new();
-    for (entity, mut request) in world.query::<(Entity, &mut ReceiveRpcCommandRequest)>().iter_mut(world) {
+    for (entity, mut request) in spawned.iter_mut(world) {
         if !request.consumed && !request.warned {
             request.age_frames = request.age_frames.saturating_add(1);
             if request.age_frames >= limit {
@@ -127,6 +135,7 @@ fn warn_of_unconsumed(world: &mut World) {
             }
         }
     }
+    world.resource_mut::<ReceivedRpcs>().query = Some(spawned);
     forgotten.sort_unstable();
     let mut named: Vec<(String, Entity, usize)> = Vec::new();
     for (_, entity) in forgotten {

@@ -1,6 +1,6 @@
 //! Server: what a client's command packet says about the snapshots it received.
 
-use bevy_ecs::prelude::{Entity, Mut, World};
+use bevy_ecs::prelude::{Entity, World};
 use ghostline_wire::CommandHeader;
 
 use super::connection::SnapshotSendState;
@@ -21,24 +21,20 @@ pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHea
     let mut prefabs_known = None;
     // Of an epoch that is over an acknowledgement says nothing, and a request for a fresh start was met.
     if header.epoch == state.epoch && state.in_game {
-        world.resource_scope(|_, mut snapshots: Mut<ServerSnapshots>| {
-            if header.fresh_start {
-                restart(&mut state, &mut snapshots);
-                restarted = true;
-                prefabs_known = Some(0);
-                return;
+        let snapshots = world.resource_mut::<ServerSnapshots>().into_inner();
+        prefabs_known = Some(if header.fresh_start { 0 } else { header.prefabs_known });
+        if header.fresh_start {
+            restart(&mut state, snapshots);
+            restarted = true;
+        } else if let Some(acks) = &header.acks {
+            let mut released = Vec::new();
+            let outcome = state.acknowledge(&snapshots.store, acks, |slot| released.push(slot));
+            for slot in released {
+                snapshots.released_by_one(slot);
             }
-            prefabs_known = Some(header.prefabs_known);
-            if let Some(acks) = &header.acks {
-                let mut released = Vec::new();
-                let outcome = state.acknowledge(&snapshots.store, acks, |slot| released.push(slot));
-                for slot in released {
-                    snapshots.released_by_one(slot);
-                }
-                bad_acks = outcome.bad;
-                newest_tick = outcome.newest_tick;
-            }
-        });
+            bad_acks = outcome.bad;
+            newest_tick = outcome.newest_tick;
+        }
     }
     if let Some(mut slot) = world.get_mut::<SnapshotSendState>(entity) {
         *slot = state;

@@ -1,6 +1,6 @@
 //! Client: the packets of this pass, in the order in which they arrived, into the ghosts' history; errors lead to a fresh start.
 
-use bevy_ecs::prelude::{Entity, Mut, Resource, World};
+use bevy_ecs::prelude::{Entity, Resource, World};
 use ghostline_wire::{BitReader, PrefabEntry, Reception, SnapshotHeader};
 
 use super::client::{ClientSnapshots, GhostCount, drop_ghosts};
@@ -11,7 +11,7 @@ use crate::connection::{
 };
 use crate::ghost::GhostRegistry;
 use crate::stats::{NetworkStats, SnapshotPacketLossStatistics};
-use crate::world::{FrameClock, kind_of};
+use crate::world::{FrameClock, kind_of, with_taken};
 
 /// The decoder of a client world with the ghost types that it knows.
 #[derive(Resource, Default)]
@@ -119,14 +119,14 @@ fn decode(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Snapsh
         let mut snapshots = world.resource_mut::<ClientSnapshots>();
         snapshots.epoch = Some(header.epoch);
         snapshots.fresh_start = true;
-        return world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
-            note_header(world, entity, &header, &mut snapshots);
+        return with_taken(world, |world, snapshots: &mut ClientSnapshots| {
+            note_header(world, entity, &header, snapshots);
             Ok(())
         });
     } else if held != Some(header.epoch) {
         return Ok(());
     }
-    world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
+    with_taken(world, |world, snapshots: &mut ClientSnapshots| {
         if snapshots.fresh_start {
             return Ok(());
         }
@@ -139,18 +139,18 @@ fn decode(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Snapsh
         if !matches!(reception, Reception::New | Reception::Late) {
             return Ok(());
         }
-        world.resource_scope(|world, mut state: Mut<SnapshotDecoder>| {
-            let SnapshotDecoder { decoder, types } = &mut *state;
-            decoder.decode_lists(&header, &mut input, types, &mut snapshots)?;
+        with_taken(world, |world, state: &mut SnapshotDecoder| {
+            let SnapshotDecoder { decoder, types } = state;
+            decoder.decode_lists(&header, &mut input, types, snapshots)?;
             if !kind_of(world).is_thin_client() {
-                decoder.decode_chunks(&header, &mut input, types, &mut snapshots)?;
+                decoder.decode_chunks(&header, &mut input, types, snapshots)?;
             }
             world.resource_mut::<NetworkStats>().decoded_rows += std::mem::take(&mut decoder.decoded_rows);
             Ok::<(), SnapshotError>(())
         })?;
         // Only what was understood is acknowledged.
         snapshots.received = received;
-        note_header(world, entity, &header, &mut snapshots);
+        note_header(world, entity, &header, snapshots);
         Ok(())
     })
 }

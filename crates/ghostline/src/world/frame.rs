@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::drivers::DriverConstructionError;
 use super::kind::{WorldKind, kind_of};
+use super::taken::with_taken;
 use super::world_commands::WorldCommands;
 use crate::command::CommandRegistry;
 use crate::connection::{
@@ -227,7 +228,7 @@ fn run_fixed(world: &mut World, kind: WorldKind, dt: Duration) {
     }
     for step in steps {
         let now = world.resource::<FrameClock>().now;
-        let time = world.resource_scope(|world, mut fixed: bevy_ecs::prelude::Mut<FixedLoop>| {
+        let time = with_taken(world, |world, fixed: &mut FixedLoop| {
             if let Some(warning) = fixed.monitor.record(step.ticks)
                 && fixed.warned.is_none_or(|then| now.saturating_sub(then) >= BATCHED_TICKS_LOG_INTERVAL)
             {
@@ -416,12 +417,16 @@ pub(crate) fn rotate_messages(world: &mut World) {
     if world.contains_resource::<BevyUpdatesMessages>() {
         return;
     }
-    let Some(mut registry) = world.remove_resource::<MessageRegistry>() else { return };
+    if !world.contains_resource::<MessageRegistry>() {
+        return;
+    }
     let rotated = world.get_resource::<MessagesRotated>().map_or(world.last_change_tick(), |rotated| rotated.0);
-    registry.run_updates(world, rotated);
-    world.insert_resource(registry);
+    with_taken(world, |world, registry: &mut MessageRegistry| registry.run_updates(world, rotated));
     let now = world.increment_change_tick();
-    world.insert_resource(MessagesRotated(now));
+    match world.get_resource_mut::<MessagesRotated>() {
+        Some(mut rotated) => rotated.0 = now,
+        None => world.insert_resource(MessagesRotated(now)),
+    }
 }
 
 /// Up to where writes of messages were seen. The world's own mark moves with every frame, past what the frame wrote last.
