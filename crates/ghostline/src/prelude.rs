@@ -9,7 +9,8 @@ pub use crate::connection::{
     NetworkStreamRequestListen, NetworkStreamRequestListenResult, ResumeToken,
 };
 pub use crate::ghost::{
-    AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOwner, GhostOwnerIsLocal, GhostPrefab, SpawnGhostExt,
+    AutoCommandTarget, GhostAppExt, GhostInstance, GhostMode, GhostOptimizationMode, GhostOwner, GhostOwnerIsLocal,
+    GhostPrefab, SpawnGhostExt,
 };
 pub use crate::prediction::{
     ErrorSmoothing, PredictedGhost, PredictionAppExt, PredictionSettings, RollbackGroup, Simulate, Smoothed,
@@ -23,7 +24,7 @@ pub use crate::schedule::{
     AfterNetworkReceive, BeforeNetworkReceive, GhostInput, Initialization, LateSimulation,
     PredictedFixedStepSimulation, PredictedSimulation, Presentation, Simulation,
 };
-pub use crate::snapshot::{GhostCount, NetworkStreamSnapshotTargetSize};
+pub use crate::snapshot::{GhostCount, GhostSendSystemData, NetworkStreamSnapshotTargetSize};
 pub use crate::time::{ClientServerTickRate, ClientTickRate, NetworkTime, UnscaledClientTime};
 pub use crate::wire::NetworkTick;
 pub use crate::world::{

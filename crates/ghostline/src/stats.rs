@@ -1,6 +1,10 @@
 //! Plain counters of a world: the one source for every tool and test.
 
+mod snapshot;
+
 use bevy_ecs::prelude::Resource;
+
+pub use snapshot::{SnapshotConnectionStats, SnapshotPacketLossStatistics};
 
 /// What a world has sent, received and refused since it was made. Bytes are the library's payload, without the transport's overhead.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,14 +33,20 @@ pub struct NetworkStats {
     pub invalid_messages: u64,
     /// Messages dropped because a buffer was full.
     pub dropped_messages: u64,
-    /// Rows encoded for clients (server).
+    /// Rows of ghosts sent to clients (server).
+    pub sent_rows: u64,
+    /// Rows that were encoded for that (server); the others were copied from what was encoded for another client.
     pub encoded_rows: u64,
-    /// Of them, rows against no baseline.
+    /// Rows sent against no baseline.
     pub absolute_rows: u64,
-    /// Bits of rows.
+    /// Bits of rows sent.
     pub row_bits: u64,
+    /// Baselines of slow clients that were given up because past rows took too much memory (server).
+    pub dropped_baselines: u64,
     /// Rows decoded (client).
     pub decoded_rows: u64,
+    /// Snapshot packets that came so late that what they build on was forgotten (client); they count as lost.
+    pub overtaken_snapshot_packets: u64,
     /// Commands stored for the game (server).
     pub stored_commands: u64,
     /// Commands whose tick had been simulated already (server).

@@ -2,7 +2,9 @@
 //! What `cubes` and `asteroids` replay through, and what the benches of encode and decode measure.
 
 use ghostline::snapshot::plain::{RowClient, RowServer, SendLimits};
-use ghostline::wire::{ComponentSchema, FieldKind, FieldSchema, GhostSchema, NetworkTick, Smoothing, SnapshotAcks};
+use ghostline::wire::{
+    ComponentSchema, Epoch, FieldKind, FieldSchema, GhostSchema, NetworkTick, Smoothing, SnapshotAcks,
+};
 use std::collections::VecDeque;
 
 use crate::motion::Rng;
@@ -42,7 +44,7 @@ pub struct Session {
     loss: f32,
     rng: Rng,
     packets: Vec<Late<Vec<u8>>>,
-    acks: VecDeque<Late<SnapshotAcks>>,
+    acks: VecDeque<Late<(Epoch, SnapshotAcks)>>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -99,7 +101,8 @@ impl Session {
     pub fn encode(&mut self, limits: SendLimits) -> u64 {
         self.seal();
         while let Some(late) = self.acks.pop_front_if(|late| late.due <= self.tick) {
-            self.server.acknowledge(late.client, &late.what);
+            let (epoch, acks) = &late.what;
+            self.server.acknowledge(late.client, *epoch, acks);
         }
         let mut bytes = 0;
         for client in 0..self.clients.len() {
@@ -120,7 +123,7 @@ impl Session {
         let mut unreadable = 0;
         for late in self.packets.drain(..) {
             if self.loss == 0.0 || self.rng.unit() >= self.loss {
-                unreadable += u64::from(!self.clients[late.client].decode(&late.what));
+                unreadable += u64::from(self.clients[late.client].decode(&late.what).is_err());
             }
             self.spare.push(late.what);
         }

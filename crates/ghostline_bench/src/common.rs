@@ -139,7 +139,10 @@ impl Workload {
         let clients = (1..=setup.clients).map(|number| make(number, "client", WorldKind::Client)).collect();
         let motion = Motion::new(setup.agents, setup.moving);
         let world = server.world_mut();
-        world.insert_resource(GhostSendSystemData { default_snapshot_packet_size: SNAPSHOT_BYTES });
+        world.insert_resource(GhostSendSystemData {
+            default_snapshot_packet_size: SNAPSHOT_BYTES,
+            ..Default::default()
+        });
         let entities = (0..setup.agents)
             .map(|i| {
                 let position = Position { value: Vec3::from_array(motion.positions[i]) };

@@ -182,7 +182,10 @@ impl Workload {
         let (mut server, mut client) = (make(0, "server", WorldKind::Server), make(1, "client", WorldKind::Client));
         let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         let world = server.world_mut();
-        world.insert_resource(GhostSendSystemData { default_snapshot_packet_size: SNAPSHOT_BYTES });
+        world.insert_resource(GhostSendSystemData {
+            default_snapshot_packet_size: SNAPSHOT_BYTES,
+            ..GhostSendSystemData::default()
+        });
         for index in 0..setup.ghosts {
             let angle = index as f32;
             let velocity = Vec3::new(angle.sin(), 0.0, angle.cos());

@@ -45,18 +45,17 @@ pub use command::{
 pub use error::DecodeError;
 pub use handshake::{ConnectionApproved, ProtocolVersion, TickRateBlock, internal_rpc};
 pub use limits::{
-    ACK_WINDOW, CHUNK_SLOTS, CLIENT_ROW_HISTORY, MAX_BASELINE_SENDS, MAX_BATCH_LENGTH, MAX_CHUNKS,
-    MAX_COMMAND_BLOCK_BYTES, MAX_COMMAND_ENTRIES, MAX_DESPAWNS_PER_PACKET, MAX_GHOST_ID, MAX_PREFABS,
-    MAX_PREFABS_PER_PACKET, MAX_ROW_LANES, MAX_RPC_PAYLOAD_BYTES, WIRE_VERSION,
+    ACK_WINDOW, CHUNK_SLOTS, CLIENT_TICKS, MAX_BATCH_LENGTH, MAX_CHUNKS, MAX_COMMAND_BLOCK_BYTES, MAX_COMMAND_ENTRIES,
+    MAX_DESPAWNS_PER_PACKET, MAX_GHOST_ID, MAX_MODELS, MAX_NAMED_TICKS, MAX_PREFABS, MAX_PREFABS_PER_PACKET,
+    MAX_ROW_LANES, MAX_RPC_PAYLOAD_BYTES, MAX_SLOPE_TICKS, WIRE_VERSION,
 };
 pub use packed::packed_bits;
 pub use packet::MessageKind;
 pub use predicted::{
-    FieldModel, MAX_SLOPE_TICKS, PredictionBase, RowForm, RowModel, decode_predicted_row, encode_predicted_row,
-    extrapolate_row, predict_row,
+    BaseRows, CLASSES, FieldModel, ModelName, Order, PredictionBase, RowCoder, RowForm, RowModel, SILENT, Steps,
 };
 pub use quantise::{QuantiseStats, dequantise, quantise};
-pub use row::{absolute_row_bits, decode_row, encode_row};
+pub use row::{absolute_row_bits, decode_row, encode_row, least_absolute_row_bits};
 pub use rpc::{
     FrameIter, FrameTooLarge, RpcFrame, RpcName, RpcNaming, UNRELIABLE_RPC_HEADER_BYTES, begin_packet,
     begin_unreliable_packet, frames, named_frames, push_frame, split_unreliable_packet,
@@ -66,7 +65,8 @@ pub use schema::{
 };
 pub use session::{ApprovalRequest, CommandTypes, ProtocolDetails, ResumeClaim, SessionIdentity};
 pub use snapshot::{
-    ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotHeader, read_despawns,
-    read_ghost_body, read_prefabs, write_despawns, write_ghost_body, write_prefabs,
+    BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotClock,
+    SnapshotHeader, mask_bits, read_despawns, read_ghost_body, read_mask, read_prefabs, write_despawns,
+    write_ghost_body, write_mask, write_prefabs,
 };
 pub use tick::{DisplayTick, NetworkTick};

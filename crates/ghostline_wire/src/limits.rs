@@ -3,7 +3,7 @@
 //! `docs/wire-format.md` states the same numbers, and a test compares the two.
 
 /// The version of the byte format. Any change of bytes raises it; peers whose versions differ part at the handshake.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;
 
 /// Slots in a chunk of ghosts of one type: one bit each in a 64-bit mask.
 pub const CHUNK_SLOTS: u32 = 64;
@@ -44,12 +44,18 @@ pub const MAX_ROW_LANES: usize = 1_024;
 /// Ticks merged into one simulation step: the largest batch that a server may be set to.
 pub const MAX_BATCH_LENGTH: u32 = 16;
 
-/// A server names a baseline only while fewer rows of the ghost than this were sent since: below
-/// [`CLIENT_ROW_HISTORY`], so that the client surely still holds it.
-pub const MAX_BASELINE_SENDS: u32 = 48;
+/// A server names a row's tick only while bodies of its chunk were sent at fewer ticks after it than this: below [`CLIENT_TICKS`], so that the
+/// client surely still holds it, and with room for packets that are overtaken.
+pub const MAX_NAMED_TICKS: u32 = 48;
 
-/// Rows of one ghost that a client keeps at least, to have the baselines that a server names.
-pub const CLIENT_ROW_HISTORY: usize = 64;
+/// Ticks with bodies of one chunk whose rows a client keeps at least, to have the rows that a server names.
+pub const CLIENT_TICKS: usize = 64;
+
+/// The longest age of a baseline that rows are predicted from, and the longest span to an earlier row, in ticks.
+pub const MAX_SLOPE_TICKS: u32 = 255;
+
+/// Numbers of models of a connection: parameters that rows are coded with. Bounds what a client remembers.
+pub const MAX_MODELS: u32 = 16;
 
 /// Lines of one RPC that says what a side registered; all of them at their longest still fit the payload of an RPC.
 pub const MAX_PROTOCOL_LINES_PER_RPC: u32 = 31;

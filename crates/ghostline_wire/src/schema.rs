@@ -329,9 +329,9 @@ impl RowLayout {
         self.zero.len()
     }
 
-    /// How many lanes each field has, in order.
-    pub fn field_lanes(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        self.fields.iter().map(|field| usize::from(field.lanes))
+    /// How many lanes each field has, in order, and how they are coded.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (usize, LaneCodec)> + '_ {
+        self.fields.iter().map(|field| (usize::from(field.lanes), field.codec))
     }
 
     /// The lanes of a component, by its place in the list; an empty range past the end if there is none.

@@ -45,109 +45,126 @@ fn header() -> SnapshotHeader {
         epoch: Epoch(1),
         server_tick: NetworkTick::new(1_234),
         batch_length: 1,
-        local_time_ms: 20_566,
-        return_time_ms: Some(20_540),
-        command_age: -300,
-        relevant_ghosts: 65,
+        clock: Some(SnapshotClock {
+            local_time_ms: 20_566,
+            return_time_ms: Some(20_540),
+            command_age: -300,
+            relevant_ghosts: Some(65),
+        }),
+        has_lists: false,
     }
 }
 
-fn snapshot_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    let empty = seed_after_kind(&SCHEMA, |out| {
-        SnapshotHeader { return_time_ms: None, ..header() }.encode(out);
-        write_prefabs(out, 0, &[]);
-        write_despawns(out, &[]);
-        out.write_packed(0);
-        ChunkGap::default().write(out);
-    });
-    let quiet = seed_after_kind(&SCHEMA, |out| {
-        header().encode(out);
-        write_prefabs(out, 0, &[]);
-        write_despawns(out, &[]);
-        out.write_packed(0);
-        ChunkGap { skipped: 0, quiet: 157 }.write(out);
-    });
-    let prefabs = seed_after_kind(&[0], |out| {
-        header().encode(out);
-        let entries = [1u64, 2, 3].map(|i| PrefabEntry { type_id: fnv1a64(&[i as u8]), schema_hash: i });
-        write_prefabs(out, 4, &entries);
-        write_despawns(out, &[]);
-        out.write_packed(0);
-        ChunkGap::default().write(out);
-    });
-    let despawns = seed_after_kind(&[0], |out| {
-        header().encode(out);
-        write_prefabs(out, 0, &[]);
-        let reasons = [DespawnReason::Destroyed, DespawnReason::NoLongerRelevant];
-        let entries: Vec<DespawnEntry> =
-            (0..20u32).map(|i| DespawnEntry { ghost_id: 1 + i * i, reason: reasons[(i % 2) as usize] }).collect();
-        write_despawns(out, &entries);
-        out.write_packed(0);
-        ChunkGap { skipped: 2, quiet: 1 }.write(out);
-    });
-    let moving = |count: u32, delta: bool| {
-        seed_after_kind(&SCHEMA, move |out| {
-            header().encode(out);
-            write_prefabs(out, 0, &[]);
-            write_despawns(out, &[]);
-            out.write_packed(2);
-            let mut previous = None;
-            for chunk in 0..2u32 {
-                ChunkGap { skipped: chunk, quiet: 3 }.write(out);
-                let changed = (1u64 << count) - 1;
-                let uncovered = u64::from(chunk) << 40;
-                ChunkHeader { type_index: chunk, width: 41, uncovered, changed }.encode(out);
-                out.write_bool(false);
-                for ghost in 0..count {
-                    let body = if delta {
-                        GhostBody::Delta { baseline_age: 6 + ghost / 2 }
-                    } else {
-                        GhostBody::Absolute { spawn_age: ghost }
-                    };
-                    write_ghost_body(out, body, &mut previous);
-                    let row = [ghost * 100, 5, 0u32.wrapping_sub(ghost), ghost % 2, 1.5f32.to_bits(), ghost, 0, 7];
-                    encode_row(&layout(), &row, None, out);
-                }
-            }
-            ChunkGap { skipped: 0, quiet: 9 }.write(out);
-        })
-    };
-    let predicted = seed_after_kind(&SCHEMA, |out| {
-        header().encode(out);
-        write_prefabs(out, 0, &[]);
-        write_despawns(out, &[]);
-        out.write_packed(2);
-        let (layout, at) = (layout(), PredictionBase { age: 6, span: 3 });
-        let mut model = RowModel::new(&layout);
-        model.fields.iter_mut().step_by(2).for_each(|field| *field = FieldModel { usual: true, linear: true });
+/// A packet after its kind: the header, then what `write` writes.
+fn snapshot_seed(prefix: &[u8], header: SnapshotHeader, write: impl FnOnce(&mut BitWriter)) -> Vec<u8> {
+    seed_after_kind(prefix, |out| {
+        header.encode(out);
+        write(out);
+    })
+}
+
+fn moving_row(ghost: u32) -> [u32; 8] {
+    [ghost * 100, 5, 0u32.wrapping_sub(ghost), ghost % 2, 1.5f32.to_bits(), ghost, 0, 7]
+}
+
+/// Two chunks of `count` ghosts that are not predicted.
+fn plain_seed(count: u32, delta: bool) -> Vec<u8> {
+    snapshot_seed(&SCHEMA, header(), |out| {
+        let mut previous = None;
         for chunk in 0..2u32 {
-            ChunkGap::default().write(out);
-            ChunkHeader { type_index: 0, width: 4, uncovered: 0, changed: 0b1111 }.encode(out);
-            out.write_bool(true);
-            out.write_bool(chunk == 1);
+            ChunkStep::Gap(ChunkGap { skipped: chunk, quiet: 3 }).write(out);
+            ChunkStep::Body.write(out);
+            BodyForm::Full.write(out);
+            out.write_bool(false);
+            out.write_packed(chunk);
+            ChunkCover { uncovered: u64::from(chunk) << 40, settled_ticks: 9 * chunk }.write(out);
+            write_mask((1u64 << count) - 1, out);
+            for ghost in 0..count {
+                let body = if delta {
+                    GhostBody::Delta { baseline_age: 6 + ghost / 2 }
+                } else {
+                    GhostBody::Absolute { spawn_age: ghost }
+                };
+                write_ghost_body(out, body, &mut previous);
+                encode_row(&layout(), &moving_row(ghost), None, out);
+            }
+        }
+        ChunkStep::End { quiet: true }.write(out);
+    })
+}
+
+/// Two chunks of ghosts that are predicted but for the last one, the second chunk from the base of the first.
+fn predicted_seed() -> Vec<u8> {
+    snapshot_seed(&SCHEMA, SnapshotHeader { clock: None, ..header() }, |out| {
+        let (layout, base) = (layout(), PredictionBase { age: 6, span: 3, curved: true });
+        let mut model = RowModel::new(&layout);
+        for (number, field) in (0..).zip(&mut model.fields) {
+            *field = FieldModel { usual: number % 2 == 0, order: Order::Curve, border: (number == 0).then_some(7) };
+        }
+        model.fields[1].order = Order::Stay;
+        model.fields[2].order = Order::Stay;
+        model.parameters[..3].fill([5, 2, 6]);
+        let mut coder = RowCoder::default();
+        coder.prepare(&layout, base, &model);
+        // The rows that the entry point makes up for this base.
+        let made_up = |age: u32| (0..8).map(|lane| (age + lane).wrapping_mul(0x9E37_79B9)).collect::<Vec<u32>>();
+        let (newest, earlier, earliest) = (made_up(6), made_up(9), made_up(12));
+        let rows = BaseRows { base: &newest, earlier: &earlier, earliest: &earliest };
+        for chunk in 0..2u32 {
+            ChunkStep::Body.write(out);
             if chunk == 0 {
-                at.write(out);
+                BodyForm::Full.write(out);
+                out.write_bool(true);
+                base.write(out);
+                ModelName { number: 3, is_defined: true }.write(out);
                 model.write(&layout, out);
+                ChunkCover::default().write(out);
+                out.write_bool(false);
+                write_mask(0b1111, out);
+            } else {
+                // The entry point makes its references up: of chunk 1 at age 6.
+                BodyForm::Same.write(out);
+                write_mask(2u64.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(6) ^ 0b1111, out);
             }
             for ghost in 0..3 {
-                let row = [ghost * 100, 5, 0u32.wrapping_sub(ghost), ghost % 2, 1.5f32.to_bits(), ghost, 0, 7];
-                encode_predicted_row(&layout, &model, &row, &vec![0; layout.lanes()], out);
+                coder.encode(rows, &moving_row(ghost), out);
             }
             RowForm::Plain.write(out);
             write_ghost_body(out, GhostBody::Absolute { spawn_age: 1 }, &mut None);
             encode_row(&layout, &vec![1; layout.lanes()], None, out);
         }
-        ChunkGap::default().write(out);
+        ChunkStep::End { quiet: false }.write(out);
+    })
+}
+
+fn snapshot_seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let end = |quiet| move |out: &mut BitWriter| ChunkStep::End { quiet }.write(out);
+    let bare = SnapshotClock { local_time_ms: 1, return_time_ms: None, command_age: 0, relevant_ghosts: None };
+    let lists = SnapshotHeader { has_lists: true, ..header() };
+    let prefabs = snapshot_seed(&[0], lists, |out| {
+        let entries = [1u64, 2, 3].map(|i| PrefabEntry { type_id: fnv1a64(&[i as u8]), schema_hash: i });
+        write_prefabs(out, 4, &entries);
+        write_despawns(out, &[]);
+        end(false)(out);
+    });
+    let despawns = snapshot_seed(&[0], lists, |out| {
+        write_prefabs(out, 0, &[]);
+        let reasons = [DespawnReason::Destroyed, DespawnReason::NoLongerRelevant];
+        let entries: Vec<DespawnEntry> =
+            (0..20u32).map(|i| DespawnEntry { ghost_id: 1 + i * i, reason: reasons[(i % 2) as usize] }).collect();
+        write_despawns(out, &entries);
+        ChunkStep::Gap(ChunkGap { skipped: 2, quiet: 1 }).write(out);
+        end(false)(out);
     });
     vec![
-        ("predicted", predicted),
-        ("empty", empty),
-        ("quiet", quiet),
+        ("predicted", predicted_seed()),
+        ("empty", snapshot_seed(&SCHEMA, SnapshotHeader { clock: Some(bare), ..header() }, end(false))),
+        ("quiet", snapshot_seed(&SCHEMA, header(), end(true))),
         ("prefabs", prefabs),
         ("despawns", despawns),
-        ("spawns", moving(3, false)),
-        ("deltas", moving(5, true)),
-        ("many_deltas", moving(30, true)),
+        ("spawns", plain_seed(3, false)),
+        ("deltas", plain_seed(5, true)),
+        ("many_deltas", plain_seed(30, true)),
     ]
 }
 

@@ -386,16 +386,20 @@ proptest! {
         return_time_ms in proptest::option::of(any::<u16>()),
         command_age in number(),
         server_tick in tick(),
+        has in any::<(bool, bool, bool)>(),
     ) {
         let header = SnapshotHeader {
             sequence: PacketSequence(numbers.0),
             epoch: Epoch(numbers.1),
             server_tick,
             batch_length: numbers.2,
-            local_time_ms: numbers.3,
-            return_time_ms,
-            command_age: command_age.cast_signed(),
-            relevant_ghosts: numbers.4,
+            clock: has.0.then_some(SnapshotClock {
+                local_time_ms: numbers.3,
+                return_time_ms,
+                command_age: command_age.cast_signed(),
+                relevant_ghosts: has.1.then_some(numbers.4),
+            }),
+            has_lists: has.2,
         };
         let read = round_trip(|out| header.encode(out), |input| {
             assert_eq!(input.read_u8().map(MessageKind::from_byte), Ok(Some(MessageKind::Snapshot)));
@@ -422,30 +426,27 @@ proptest! {
     }
 
     #[test]
-    fn chunk_headers_come_back_in_the_smaller_form(
-        type_index in 0..MAX_PREFABS,
+    fn masks_and_covers_come_back_in_the_smaller_form(
+        masks in (any::<u64>(), any::<u64>(), any::<u64>()),
         width in 1..=64u32,
-        masks in (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()),
         how in 0..4u8,
+        settled_ticks in number(),
     ) {
-        let slots = u64::MAX >> (64 - width);
         // Masks from empty to full.
-        let changed = slots & [0, masks.0 & masks.1 & masks.2, masks.0, u64::MAX][usize::from(how)];
-        let uncovered = slots & !changed & masks.3;
-        let header = ChunkHeader { type_index, width, uncovered, changed };
-        prop_assert_eq!(round_trip(|out| header.encode(out), ChunkHeader::decode)?, header);
+        let mask = [0, masks.0 & masks.1 & masks.2, masks.0, u64::MAX][usize::from(how)] & u64::MAX >> (64 - width);
+        prop_assert_eq!(round_trip(|out| write_mask(mask, out), read_mask)?, mask);
+        let cover = ChunkCover { uncovered: mask, settled_ticks: if mask == 0 { 0 } else { settled_ticks } };
+        prop_assert_eq!(round_trip(|out| cover.write(out), ChunkCover::read)?, cover);
 
-        let mut out = BitWriter::new();
-        header.encode(&mut out);
-        let mut gaps = 0;
-        let mut next = 0;
-        for slot in (0..64).filter(|slot| changed >> slot & 1 == 1) {
-            gaps += packed_bits(slot - next);
+        let count = mask.count_ones();
+        let parameter = (0..7).rev().find(|k| (1u64 << (6 - k)) > u64::from(count)).unwrap_or(0);
+        let (mut sparse, mut next) = (packed_bits(count), 0);
+        for slot in (0..64).filter(|slot| mask >> slot & 1 == 1) {
+            sparse += ((slot - next) >> parameter) + 1 + parameter;
             next = slot + 1;
         }
-        let form = width.min(packed_bits(changed.count_ones()) + gaps);
-        let coverage = if uncovered == 0 { 1 } else { 1 + width };
-        prop_assert_eq!(out.bit_len() as u32, packed_bits(type_index) + 6 + coverage + 1 + form);
+        let dense = 6 + (64 - mask.leading_zeros()).max(1);
+        prop_assert_eq!(mask_bits(mask), 1 + sparse.min(dense));
     }
 
     #[test]
@@ -473,7 +474,8 @@ proptest! {
     #[test]
     fn chunk_gaps_come_back(skipped in 0..=MAX_CHUNKS, quiet in 0..=MAX_CHUNKS, from in 0..=MAX_CHUNKS) {
         let gap = ChunkGap { skipped, quiet };
-        prop_assert_eq!(round_trip(|out| gap.write(out), ChunkGap::read)?, gap);
+        let step = ChunkStep::Gap(gap);
+        prop_assert_eq!(round_trip(|out| step.write(out), ChunkStep::read)?, step);
         match gap.quiet_chunks(from) {
             Ok(quiet_chunks) => {
                 prop_assert_eq!(quiet_chunks.len() as u32, quiet);
@@ -529,8 +531,10 @@ proptest! {
             }
         }
         let mut out = BitWriter::new();
-        encode_row(&RowLayout::new(&schema), &row, Some(&base), &mut out);
+        let layout = RowLayout::new(&schema);
+        encode_row(&layout, &row, Some(&base), &mut out);
         prop_assert_eq!(out.bit_len(), bits);
+        prop_assert!(least_absolute_row_bits(&layout, &row) <= absolute_row_bits(&layout, &row));
     }
 
     // ---- section 3: RPCs and handshake

@@ -134,8 +134,8 @@ fn the_command_packet_is_the_one_of_the_page() {
 }
 
 const SNAPSHOT: &str = "\
-    01 07 00 01 d8 04 00 00 f0 07 ae 0f ec cf 5c 00 e7 fa ed c0 ea 03 16 51 85 32 ba a9 6f ae 0f 68 \
-    89 22 44 f0 8a 07 41 f0 c0 c9 3e 94 17 da 00";
+    01 07 00 01 d8 04 00 00 e2 0f 5c 1f d8 9f f5 02 38 d7 6f 07 56 1f b0 88 2a 94 d1 4d 7d 73 7d 40 \
+    4b 14 51 e0 e0 e2 41 10 3c 70 b2 0f e5 85 36 00";
 
 #[test]
 fn the_snapshot_packet_is_the_one_of_the_page() {
@@ -144,16 +144,18 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
         epoch: Epoch(1),
         server_tick: NetworkTick::new(1_240),
         batch_length: 1,
-        local_time_ms: 1_016,
-        return_time_ms: Some(1_003),
-        command_age: -384,
-        relevant_ghosts: 3,
+        clock: Some(SnapshotClock {
+            local_time_ms: 1_016,
+            return_time_ms: Some(1_003),
+            command_age: -384,
+            relevant_ghosts: Some(3),
+        }),
+        has_lists: true,
     };
     let player = player();
     let prefabs = [PrefabEntry { type_id: player.type_id(), schema_hash: player.hash() }];
     let despawns = [DespawnEntry { ghost_id: 130, reason: DespawnReason::Destroyed }];
-    let gap = ChunkGap { skipped: 0, quiet: 1 };
-    let chunk = ChunkHeader { type_index: 0, width: 2, uncovered: 0, changed: 0b11 };
+    let gap = ChunkStep::Gap(ChunkGap { skipped: 0, quiet: 1 });
     let layout = RowLayout::new(&player.components);
     let base = [5_000, 0, 7_000, 100, 1];
     let (moved, spawned) = ([5_020, 0, 6_999, 100, 1], [1_000, (-500i32).cast_unsigned(), 0, 100, 1]);
@@ -166,16 +168,19 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
     header.encode(&mut out);
     write_prefabs(&mut out, 0, &prefabs);
     write_despawns(&mut out, &despawns);
-    out.write_packed(1);
     gap.write(&mut out);
-    chunk.encode(&mut out);
+    ChunkStep::Body.write(&mut out);
+    BodyForm::Full.write(&mut out);
     out.write_bool(false);
+    out.write_packed(0);
+    ChunkCover::default().write(&mut out);
+    write_mask(0b11, &mut out);
     let mut previous = None;
     for (body, row, base) in ghosts {
         write_ghost_body(&mut out, body, &mut previous);
         encode_row(&layout, &row, base, &mut out);
     }
-    ChunkGap::default().write(&mut out);
+    ChunkStep::End { quiet: false }.write(&mut out);
     check("7.2 Snapshot packet", out.as_bytes(), SNAPSHOT);
 
     let mut input = BitReader::new(out.as_bytes());
@@ -186,10 +191,12 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
     assert_eq!(read_prefab, prefabs);
     assert_eq!(read_despawns(&mut input, &mut read_despawn), Ok(()));
     assert_eq!(read_despawn, despawns);
-    assert_eq!(input.read_packed(), Ok(1));
-    assert_eq!(ChunkGap::read(&mut input), Ok(gap));
-    assert_eq!(ChunkHeader::decode(&mut input), Ok(chunk));
-    assert_eq!(input.read_bool(), Ok(false));
+    assert_eq!(ChunkStep::read(&mut input), Ok(gap));
+    assert_eq!(ChunkStep::read(&mut input), Ok(ChunkStep::Body));
+    assert_eq!(BodyForm::read(&mut input), Ok(BodyForm::Full));
+    assert_eq!((input.read_bool(), input.read_packed()), (Ok(false), Ok(0)));
+    assert_eq!(ChunkCover::read(&mut input), Ok(ChunkCover::default()));
+    assert_eq!(read_mask(&mut input), Ok(0b11));
     let mut previous = None;
     for (body, row, base) in ghosts {
         assert_eq!(read_ghost_body(&mut input, &mut previous), Ok(body));
@@ -197,56 +204,63 @@ fn the_snapshot_packet_is_the_one_of_the_page() {
         assert_eq!(decode_row(&layout, base, &mut read, &mut input), Ok(()));
         assert_eq!(read, row);
     }
-    assert_eq!(ChunkGap::read(&mut input), Ok(ChunkGap::default()));
+    assert_eq!(ChunkStep::read(&mut input), Ok(ChunkStep::End { quiet: false }));
     assert_eq!(input.expect_end(), Ok(()));
 }
 
-const PREDICTED: &str = "04 5f f4 05 06 62 3f 78 e0 64 1f ca 0b 6d";
+const PREDICTED: &str = "18 dd dc 52 13 60 d8 80 34 78 3f f0 c0 c9 3e 94 17 da";
 
 #[test]
 fn the_predicted_chunk_body_is_the_one_of_the_page() {
     let layout = RowLayout::new(&player().components);
-    let chunk = ChunkHeader { type_index: 0, width: 2, uncovered: 0, changed: 0b11 };
-    let at = PredictionBase { age: 6, span: 3 };
+    let base = PredictionBase { age: 6, span: 3, curved: false };
+    let name = ModelName { number: 3, is_defined: true };
     let mut model = RowModel::new(&layout);
-    model.fields[0] = FieldModel { usual: true, linear: true };
-    model.parameters[..4].copy_from_slice(&[2, 0, 3, 4]);
-    let mut prediction = Vec::new();
-    predict_row(&layout, &model, at, &[5_000, 0, 7_000, 100, 1], Some(&[4_990, 0, 7_003, 100, 1]), &mut prediction);
+    model.fields[0] = FieldModel { usual: true, order: Order::Slope, border: Some(7) };
+    model.parameters[..4].copy_from_slice(&[[5, 2, 6], [5, 0, 6], [5, 3, 6], [4, 4, 4]]);
+    let (newest, earlier) = ([5_000, 0, 7_000, 100, 1], [4_990, 0, 7_003, 100, 1]);
+    let rows = BaseRows { base: &newest, earlier: &earlier, earliest: &earlier };
     let (moved, spawned) = ([5_021, 0, 6_990, 100, 1], [1_000, (-500i32).cast_unsigned(), 0, 100, 1]);
+    let mut coder = RowCoder::default();
+    coder.prepare(&layout, base, &model);
 
     let mut out = BitWriter::new();
-    chunk.encode(&mut out);
+    BodyForm::Full.write(&mut out);
     out.write_bool(true);
-    out.write_bool(false);
-    at.write(&mut out);
+    base.write(&mut out);
+    name.write(&mut out);
     model.write(&layout, &mut out);
-    encode_predicted_row(&layout, &model, &moved, &prediction, &mut out);
+    ChunkCover::default().write(&mut out);
+    out.write_bool(false);
+    write_mask(0b11, &mut out);
+    coder.encode(rows, &moved, &mut out);
     RowForm::Plain.write(&mut out);
     write_ghost_body(&mut out, GhostBody::Absolute { spawn_age: 0 }, &mut None);
     encode_row(&layout, &spawned, None, &mut out);
     check("7.5 Predicted chunk body", out.as_bytes(), PREDICTED);
 
     let mut input = BitReader::new(out.as_bytes());
-    assert_eq!(ChunkHeader::decode(&mut input), Ok(chunk));
-    assert_eq!((input.read_bool(), input.read_bool()), (Ok(true), Ok(false)));
-    assert_eq!(PredictionBase::read(&mut input), Ok(at));
+    assert_eq!((BodyForm::read(&mut input), input.read_bool()), (Ok(BodyForm::Full), Ok(true)));
+    assert_eq!(PredictionBase::read(&mut input), Ok(base));
+    assert_eq!(ModelName::read(&mut input), Ok(name));
     let mut read = RowModel::default();
     assert_eq!(read.read(&layout, &mut input), Ok(()));
     assert_eq!(read, model);
+    assert_eq!(ChunkCover::read(&mut input), Ok(ChunkCover::default()));
+    assert_eq!((input.read_bool(), read_mask(&mut input)), (Ok(false), Ok(0b11)));
     assert_eq!(RowForm::read(&mut input), Ok(RowForm::Usual));
-    assert_eq!(decode_predicted_row(&layout, &read, RowForm::Usual, &mut prediction, &mut input), Ok(()));
-    assert_eq!(prediction, moved);
+    let mut row = [0; 5];
+    assert_eq!(coder.decode(RowForm::Usual, rows, &mut row, &mut input), Ok(()));
+    assert_eq!(row, moved);
     assert_eq!(RowForm::read(&mut input), Ok(RowForm::Plain));
     assert_eq!(read_ghost_body(&mut input, &mut None), Ok(GhostBody::Absolute { spawn_age: 0 }));
-    let mut row = [0; 5];
     assert_eq!(decode_row(&layout, None, &mut row, &mut input), Ok(()));
     assert_eq!(row, spawned);
     assert_eq!(input.expect_end(), Ok(()));
 }
 
 const RPC: &str = "\
-    02 00 00 c0 00 03 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
+    02 00 00 c0 00 04 00 00 00 07 00 00 00 ef cd ab 89 67 45 23 01 10 32 54 76 98 ba dc fe 10 00 03 \
     00 05";
 
 fn version() -> ProtocolVersion {
@@ -327,8 +341,10 @@ fn the_bounds_of_the_page_are_those_of_the_code() {
         format!("step that ended with this tick (1 … {})", n(MAX_BATCH_LENGTH)),
         format!("= {} × chunk + slot + 1", n(CHUNK_SLOTS)),
         format!("live in chunks of {} stable slots", n(CHUNK_SLOTS)),
-        format!("while fewer than {} rows of that ghost were sent since", n(MAX_BASELINE_SENDS)),
-        format!("the client keeps at least {}.", grouped(CLIENT_ROW_HISTORY as u64)),
+        format!("only while bodies of the chunk were sent at fewer than {} ticks after it", n(MAX_NAMED_TICKS)),
+        format!("at least the newest {} ticks with bodies of every chunk", grouped(CLIENT_TICKS as u64)),
+        format!("p    tick − baseline tick              1 … {}\n", n(MAX_SLOPE_TICKS)),
+        format!("only when {} packets were sent since", n(ACK_WINDOW)),
         format!("p    count                0 … {}\n", n(MAX_PREFABS_PER_PACKET)),
         format!("p    count                at most {}\n", n(MAX_DESPAWNS_PER_PACKET)),
         format!("at most {} chunks", n(MAX_CHUNKS)),

@@ -23,6 +23,7 @@ use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
 use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
+use crate::stats::SnapshotPacketLossStatistics;
 use crate::world::{WorldKind, kind_of};
 
 /// Access to the drivers of a world. See [`ConnectionWorldExt`] for the calls a game makes.
@@ -550,7 +551,11 @@ pub(super) fn make_connection(world: &mut World, id: Entity, handle: ConnectionH
         entity.insert(IncomingCommandDataStreamBuffer::default());
         crate::snapshot::attach_server_state(&mut entity);
     } else {
-        entity.insert((IncomingSnapshotDataStreamBuffer::default(), OutgoingCommandDataStreamBuffer::default()));
+        entity.insert((
+            IncomingSnapshotDataStreamBuffer::default(),
+            OutgoingCommandDataStreamBuffer::default(),
+            SnapshotPacketLossStatistics::default(),
+        ));
     }
     state::mirror(world, id);
 }

@@ -24,6 +24,7 @@ use super::waiting_room::WaitingRoom;
 use crate::command::CommandArrivalStatistics;
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::snapshot;
+use crate::stats::{SnapshotConnectionStats, SnapshotPacketLossStatistics};
 use crate::world::{MoveComponent, move_component};
 
 /// The components of a connection entity that move. A command target and linked entities are of the game that stays behind, and begin empty.
@@ -41,6 +42,8 @@ pub(crate) const MIGRATED: &[MoveComponent] = &[
     move_component::<NetworkSnapshotAck>,
     move_component::<InvalidMessages>,
     move_component::<CommandArrivalStatistics>,
+    move_component::<SnapshotConnectionStats>,
+    move_component::<SnapshotPacketLossStatistics>,
     move_component::<PendingResume>,
     move_component::<ProtocolMismatch>,
     move_component::<IncomingRpcDataStreamBuffer>,

@@ -16,6 +16,19 @@ pub enum GhostMode {
     OwnerPredicted,
 }
 
+/// What a ghost type is made fit for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum GhostOptimizationMode {
+    /// It changes often: rows are predicted from several that the client has, and clients may show its motion on for a while when nothing
+    /// arrives. The default.
+    #[default]
+    Dynamic,
+    /// It rests most of the time: a change is told against the last one alone, and nothing is shown that didn't arrive.
+    ///
+    /// Ghosts of either mode cost nothing while they rest.
+    Static,
+}
+
 /// A blueprint of a ghost type, built by calls and handed to [`register_ghost`](super::GhostAppExt::register_ghost).
 ///
 /// ```
@@ -35,6 +48,9 @@ pub struct GhostPrefab {
     pub(crate) auto_command_target: bool,
     pub(crate) commands_when_interpolated: bool,
     pub(crate) importance: u32,
+    pub(crate) max_send_rate_hz: u8,
+    pub(crate) optimization_mode: GhostOptimizationMode,
+    pub(crate) single_baseline: bool,
     pub(crate) components: Vec<ComponentVtable>,
     pub(crate) inputs: Vec<InputVtable>,
 }
@@ -49,6 +65,9 @@ impl GhostPrefab {
             auto_command_target: true,
             commands_when_interpolated: false,
             importance: 1,
+            max_send_rate_hz: 0,
+            optimization_mode: GhostOptimizationMode::Dynamic,
+            single_baseline: false,
             components: Vec::new(),
             inputs: Vec::new(),
         }
@@ -113,6 +132,25 @@ impl GhostPrefab {
     /// How urgent this type is, against others when not everything fits: 1 (the default) or more.
     pub fn importance(mut self, importance: u32) -> Self {
         self.importance = importance.max(1);
+        self
+    }
+
+    /// How many times per second a ghost of this type is sent at most, in Hz. 0, the default: with every snapshot. Of a network rate of 60 Hz
+    /// every third snapshot is 20 Hz, every seventh 9 Hz.
+    pub fn max_send_rate(mut self, hz: u8) -> Self {
+        self.max_send_rate_hz = hz;
+        self
+    }
+
+    /// What the type is made fit for.
+    pub fn optimization_mode(mut self, mode: GhostOptimizationMode) -> Self {
+        self.optimization_mode = mode;
+        self
+    }
+
+    /// Whether rows are told against one earlier row only, never predicted from several. Default: no.
+    pub fn single_baseline(mut self, enabled: bool) -> Self {
+        self.single_baseline = enabled;
         self
     }
 

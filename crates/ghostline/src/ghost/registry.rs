@@ -4,14 +4,14 @@ use bevy_app::App;
 use bevy_ecs::prelude::{Bundle, Commands, Component, Entity, Resource, World};
 use bevy_ecs::world::EntityWorldMut;
 use bevy_platform::collections::HashMap;
-use ghostline_wire::{ComponentSchema, GhostSchema, RowLayout, limits};
+use ghostline_wire::{ComponentSchema, GhostSchema, RowLayout, Smoothing, limits};
 use std::any::TypeId;
 use std::ops::Range;
 use thiserror::Error;
 
 use super::identity::GhostInstance;
 use super::owner::{AutoCommandTarget, GhostOwner};
-use super::prefab::{GhostMode, GhostPrefab};
+use super::prefab::{GhostMode, GhostOptimizationMode, GhostPrefab};
 use super::vtable::{ComponentVtable, ReceiveReplicated};
 use crate::world::{WorldKind, kind_of};
 
@@ -36,6 +36,13 @@ impl GhostType {
     /// Whether a client that predicts such a ghost leaves some of its components to the server.
     pub(crate) fn has_unpredicted_components(&self) -> bool {
         self.components.iter().any(|(vtable, _)| !vtable.is_predicted)
+    }
+
+    /// Whether clients go on showing motion after the newest row.
+    pub(crate) fn extrapolates(&self) -> bool {
+        let mut fields = self.schema.components.iter().flat_map(|component| &component.fields);
+        self.prefab.optimization_mode == GhostOptimizationMode::Dynamic
+            && fields.any(|field| field.smoothing == Smoothing::InterpolateAndExtrapolate)
     }
 
     /// Whether a client predicts a ghost of this type whose owner has this number.
@@ -178,6 +185,21 @@ impl GhostRegistry {
         lines.dedup();
         lines
     }
+}
+
+/// Every component of all ghost types, and by ghost type its first lane in the type's rows.
+pub(crate) fn columns_of(registry: &GhostRegistry) -> Vec<(ComponentVtable, Vec<Option<usize>>)> {
+    let mut columns: Vec<(ComponentVtable, Vec<Option<usize>>)> = Vec::new();
+    for (index, ty) in registry.types.iter().enumerate() {
+        for (vtable, lanes) in &ty.components {
+            let position = columns.iter().position(|(known, _)| known.type_id == vtable.type_id).unwrap_or_else(|| {
+                columns.push((vtable.clone(), vec![None; registry.types.len()]));
+                columns.len() - 1
+            });
+            columns[position].1[index] = Some(lanes.start);
+        }
+    }
+    columns
 }
 
 /// Registering ghost types.

@@ -7,6 +7,7 @@ use ghostline_wire::{ComponentSchema, NetworkTick};
 
 use super::columns::{Column, ColumnCollector};
 use super::component::GhostComponent;
+use super::writer::{ColumnWriter, Writer};
 use crate::command::{self, InputComponentData};
 use crate::prediction::{StateColumn, ghost_column};
 
@@ -20,6 +21,7 @@ pub(crate) struct ComponentVtable {
     /// Identity of the component type, to share one column among ghost types.
     pub type_id: std::any::TypeId,
     pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
+    pub new_writer: fn(&mut World) -> Box<dyn ColumnWriter>,
     /// The component's exact values over time, for prediction.
     pub new_history: fn(&mut World) -> Box<dyn StateColumn>,
     /// Inserts the default value if the entity lacks the component.
@@ -43,6 +45,7 @@ impl ComponentVtable {
             is_predicted: true,
             type_id: std::any::TypeId::of::<C>(),
             new_column: |world| Box::new(Column::<C>::new(world)),
+            new_writer: |world| Box::new(Writer::<C>::new(world)),
             new_history: ghost_column::<C>,
             insert_default: |entity| {
                 if !entity.contains::<C>() {

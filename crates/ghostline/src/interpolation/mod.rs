@@ -2,4 +2,4 @@
 
 mod sample;
 
-pub(crate) use sample::{SampleTime, sample};
+pub(crate) use sample::{Sample, SampleTime, sample};

@@ -46,18 +46,15 @@ pub(super) fn gather(prediction: &mut Prediction, world: &World, target: Network
     newspaper.rows.clear();
     let snapshots = world.resource::<ClientSnapshots>();
     for (slot, track) in tracks.iter() {
-        let Some(chunk) = snapshots.chunk(track.ghost.chunk()) else { continue };
         let Some(ghost) = snapshots.ghost(track.ghost).filter(|ghost| ghost.entity == Some(track.entity)) else {
             continue;
         };
         let horizon = horizon(track.at, target);
-        let Some(index) = ghost.history.index_at_or_before(horizon).or(track.at.is_none().then_some(0)) else {
-            continue;
-        };
-        let Some((row_tick, row)) = ghost.history.get(index) else { continue };
+        let oldest = || ghost.rows.oldest().filter(|_| track.at.is_none());
+        let Some((row_tick, row)) = ghost.rows.at_or_before(horizon).or_else(oldest) else { continue };
         // A packet that covered the ghost without a row says that the row still held.
-        let end = ghost.history.get(index + 1).map_or(horizon.next(), |(next, _)| next.min(horizon.next()));
-        let tick = chunk.coverage.newest_between(ghost.slot.place(), row_tick, Some(end)).unwrap_or(row_tick);
+        let end = ghost.rows.after(row_tick).map_or(horizon.next(), |(next, _)| next.min(horizon.next()));
+        let tick = ghost.coverage.newest_between(ghost.slot.place(), row_tick, Some(end)).unwrap_or(row_tick);
         if track.applied.is_none_or(|applied| tick.is_newer_than(applied)) {
             let first = newspaper.rows.len();
             newspaper.rows.extend_from_slice(row);

@@ -1,6 +1,6 @@
 //! A ghost that changes hands: its new owner predicts it from the server's newest state on, its old owner shows it interpolated from then on.
 
-use bevy_ecs::prelude::{Mut, World};
+use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::NetworkTick;
 
 use super::components::PredictedGhost;
@@ -9,39 +9,58 @@ use super::history::PredictionSlot;
 use crate::command;
 use crate::connection::NetworkId;
 use crate::ghost::{GhostOwnerIsLocal, GhostRegistry, GhostType};
-use crate::snapshot::{ClientSnapshots, HeldGhost, RowHistory, local_network_id};
+use crate::snapshot::{ClientChunk, ClientSnapshots, GhostRows, bits, local_network_id};
 
-/// Makes every ghost what its newest row says: the local player's or not, and with that predicted or interpolated.
+/// Makes every ghost of which something new came what its newest row says: the local player's or not, and with that predicted or interpolated.
 pub(crate) fn follow_owners(world: &mut World) {
     let own = local_network_id(world);
     world.resource_scope(|world, mut snapshots: Mut<ClientSnapshots>| {
         world.resource_scope(|world, registry: Mut<GhostRegistry>| {
-            for ghost in snapshots.chunks.iter_mut().flatten().flat_map(|chunk| chunk.ghosts.iter_mut().flatten()) {
-                if let Some(ty) = registry.get(ghost.ghost_type) {
-                    follow_owner(world, ty, ghost, own);
+            for (index, chunk) in snapshots.chunks.iter_mut().enumerate() {
+                let Some(chunk) = chunk else { continue };
+                let fresh = std::mem::take(&mut chunk.fresh);
+                let Some(ty) = registry.get(chunk.ghost_type).filter(|ty| ty.owner_lane().is_some()) else { continue };
+                for place in bits(fresh) {
+                    follow_owner(world, ty, chunk, index, place, own);
                 }
             }
         });
     });
 }
 
-fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: Option<NetworkId>) {
-    let (Some(lane), Some(id), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.history.newest()) else {
-        return;
-    };
+fn follow_owner(
+    world: &mut World,
+    ty: &GhostType,
+    chunk: &mut ClientChunk,
+    index: usize,
+    place: usize,
+    own: Option<NetworkId>,
+) {
+    let Some(ghost) = chunk.ghost(index, place) else { return };
+    let (Some(lane), Some(id), Some((_, row))) = (ty.owner_lane(), ghost.entity, ghost.rows.newest()) else { return };
     let is_own = own.is_some() && row.get(lane).map(|&owner| NetworkId(owner)) == own;
-    let predicted = ty.is_predicted(is_own);
+    let (predicted, was_predicted) = (ty.is_predicted(is_own), ghost.predicted);
     let Ok(mut entity) = world.get_entity_mut(id) else { return };
+    let mut is_shown_again = false;
     if is_own && !entity.contains::<GhostOwnerIsLocal>() {
         entity.insert(GhostOwnerIsLocal);
     } else if !is_own && entity.contains::<GhostOwnerIsLocal>() {
         entity.remove::<GhostOwnerIsLocal>();
-        command::lose(world, id, lost_since(&ghost.history, lane, own));
-        ghost.shown = None;
+        command::lose(world, id, lost_since(ghost.rows, lane, own));
+        is_shown_again = true;
     }
-    if predicted == ghost.predicted {
-        return;
+    if predicted != was_predicted {
+        is_shown_again = true;
+        switch(world, ty, id, row, predicted);
+        chunk.predicted ^= 1 << place;
     }
+    if is_shown_again {
+        chunk.show_again(place);
+    }
+}
+
+/// Makes a ghost predicted from its newest row on, or no longer predicted.
+fn switch(world: &mut World, ty: &GhostType, id: Entity, row: &[u32], predicted: bool) {
     let Ok(mut entity) = world.get_entity_mut(id) else { return };
     if predicted {
         for (vtable, lanes) in &ty.components {
@@ -53,13 +72,11 @@ fn follow_owner(world: &mut World, ty: &GhostType, ghost: &mut HeldGhost, own: O
         entity.remove::<(PredictedGhost, PredictionSlot)>();
         freeze(world, id);
     }
-    ghost.predicted = predicted;
-    ghost.shown = None;
 }
 
 /// The tick of the oldest row since which the ghost is not the player's.
-fn lost_since(history: &RowHistory, lane: usize, own: Option<NetworkId>) -> NetworkTick {
-    let rows = (0..history.len()).rev().filter_map(|index| history.get(index));
+fn lost_since(rows: GhostRows<'_>, lane: usize, own: Option<NetworkId>) -> NetworkTick {
+    let backwards = std::iter::successors(rows.newest(), |(tick, _)| rows.before(*tick));
     let is_others = |row: &[u32]| row.get(lane).map(|&owner| NetworkId(owner)) != own;
-    rows.take_while(|(_, row)| is_others(row)).last().map_or(NetworkTick::new(0), |(tick, _)| tick)
+    backwards.take_while(|(_, row)| is_others(row)).last().map_or(NetworkTick::new(0), |(tick, _)| tick)
 }

@@ -28,7 +28,7 @@ pub(crate) fn acknowledge(world: &mut World, entity: Entity, header: &CommandHea
             restarted = true;
         } else if let Some(acks) = &header.acks {
             let mut released = Vec::new();
-            let outcome = state.acknowledge(&mut snapshots.store, acks.iter(), |slot| released.push(slot));
+            let outcome = state.acknowledge(&snapshots.store, acks, |slot| released.push(slot));
             for slot in released {
                 snapshots.released_by_one(slot);
             }

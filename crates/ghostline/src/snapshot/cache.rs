@@ -2,73 +2,114 @@
 //! Filled and read by `encode`; emptied when the next tick begins.
 
 use ghostline_wire::{
-    BitWriter, GhostBody, NetworkTick, PredictionBase, RowForm, RowModel, absolute_row_bits, encode_predicted_row,
-    encode_row, extrapolate_row, limits, packed_bits, predict_row, write_ghost_body,
+    BaseRows, BitWriter, GhostBody, NetworkTick, PredictionBase, RowCoder, RowForm, absolute_row_bits, encode_row,
+    least_absolute_row_bits, limits, packed_bits, write_ghost_body,
 };
 
-use super::connection::ChunkView;
+use super::connection::SnapshotSendState;
 use super::encode::{EncodeRequest, EncodeType};
-use super::models::Models;
+use super::models::{ModelId, Models};
 use super::store::{Chunk, RowStore, bits};
+use super::view::ChunkView;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
 
 /// Every cached delta begins with the bits that say: against the same baseline as the row before. Where that is not so, they are replaced.
 pub(super) const DELTA_BITS: usize = 2;
 
-/// A slope is drawn over as many ticks as the baseline is old, up to this: longer ones lag behind what turns, shorter ones see the rounding.
-const MAX_SPAN: u32 = 3;
-/// Rows older than this are not predicted from: the client keeps more of them, and the store keeps all of them.
-const MAX_PREDICTION_TICKS: u32 = 56;
-/// Every so many rows the models learn from one.
-const LEARN_EVERY: u64 = 4;
+/// Spans that are tried in turn if a client lacks the rows of the best one.
+const OTHER_SPANS: [u32; 6] = [2, 1, 4, 3, 8, 6];
 
 /// Where a row lies in the cache.
 #[derive(Clone, Copy, Default)]
 pub(super) struct CachedRow {
+    pub start: u32,
+    pub len: u32,
     /// Age of its baseline, if it names one itself; else 0.
     pub age: u32,
-    /// Its bits begin with a form: they are of a predicted chunk.
+    /// It stands for itself.
+    pub is_absolute: bool,
+    /// Its bits begin with a form: they are of a chunk with a base.
     pub has_form: bool,
-    pub start: usize,
-    pub len: usize,
+}
+
+/// What rows are coded against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    /// Each for itself (`None`), or against its own baseline.
+    Plain(Option<NetworkTick>),
+    Predicted(PredictionBase),
 }
 
 /// The rows of one chunk against one baseline.
 struct Entry {
-    /// `None`: absolute.
-    baseline: Option<NetworkTick>,
+    key: Key,
     /// The next entry of the same chunk, plus 1.
     next: usize,
     /// Rows that are there.
     filled: u64,
+    /// Rows that can't be had: their baseline is no longer known.
+    missing: u64,
     rows: [CachedRow; SLOTS],
-    /// Rows against a prediction from this baseline that are there.
-    predicted: u64,
-    predicted_rows: [CachedRow; SLOTS],
+    /// Rows that lie one behind the other, and where.
+    run: u64,
+    run_start: usize,
+    run_len: usize,
+    run_absolute: u32,
 }
 
-/// Bits of the form of a plain row in a predicted chunk.
-pub(super) const FORM_BITS: usize = 2;
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            key: Key::Plain(None),
+            next: 0,
+            filled: 0,
+            missing: 0,
+            rows: [CachedRow::default(); SLOTS],
+            run: 0,
+            run_start: 0,
+            run_len: 0,
+            run_absolute: 0,
+        }
+    }
+}
+
+impl Entry {
+    /// Rows were put one behind the other. The first run stays: most clients want the same ghosts.
+    fn note_run(&mut self, slots: u64, start: usize, end: usize, absolute: u32) {
+        if self.run == 0 {
+            (self.run, self.run_start, self.run_len, self.run_absolute) = (slots, start, end - start, absolute);
+        }
+    }
+}
+
+/// What a chunk's predicted rows start from, for one client.
+#[derive(Clone, Copy)]
+pub(super) struct ChosenBase {
+    pub base: PredictionBase,
+    pub model: ModelId,
+    entry: usize,
+    /// The ghosts whose rows this client surely has.
+    pub usable: u64,
+}
+
+/// Where the rows of one body lie.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// All in one piece.
+    Run { start: usize, len: usize, absolute: u32 },
+    /// As [`RowCache::chosen`] says.
+    Scattered,
+}
 
 /// What was taken of a chunk.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Choice {
     /// These ghosts.
     pub placed: u64,
     /// Their bits.
     pub bits: usize,
-    /// What their predicted rows start from; `None`: none is predicted.
-    pub base: Option<PredictionBase>,
-}
-
-/// What the predicted rows of a chunk start from, for one client.
-#[derive(Clone, Copy)]
-struct Prediction {
-    entry: usize,
-    base: PredictionBase,
-    /// The ghosts whose rows this client surely has.
-    usable: u64,
+    pub source: Source,
 }
 
 /// The rows of one tick.
@@ -84,9 +125,11 @@ pub(super) struct RowCache {
     /// The rows of the last choice, by slot.
     pub chosen: [CachedRow; SLOTS],
     /// Rows encoded since the world began.
-    encoded: u64,
+    pub encoded: u64,
     pub models: Models,
-    scratch: Vec<u32>,
+    coder: RowCoder,
+    /// What the coder is prepared for.
+    coder_of: Option<(u16, PredictionBase, ModelId)>,
 }
 
 impl Default for RowCache {
@@ -100,28 +143,16 @@ impl Default for RowCache {
             chosen: [CachedRow::default(); SLOTS],
             encoded: 0,
             models: Models::default(),
-            scratch: Vec::new(),
-        }
-    }
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Self {
-            baseline: None,
-            next: 0,
-            filled: 0,
-            rows: [CachedRow::default(); SLOTS],
-            predicted: 0,
-            predicted_rows: [CachedRow::default(); SLOTS],
+            coder: RowCoder::default(),
+            coder_of: None,
         }
     }
 }
 
 impl RowCache {
     /// Forgets the rows of another tick.
-    pub(super) fn begin(&mut self, tick: NetworkTick, store: &RowStore) {
-        let of = Some((tick, store.revision));
+    pub(super) fn begin(&mut self, request: &EncodeRequest<'_>, store: &RowStore) {
+        let of = Some((request.tick, store.revision));
         if self.of == of {
             return;
         }
@@ -130,68 +161,147 @@ impl RowCache {
         self.heads.clear();
         self.heads.resize(store.chunks.len(), 0);
         self.used = 0;
+        self.models.begin(request.tick, |index| request.types.get(index).map(|ty| &ty.layout));
     }
 
-    /// Takes as many of the wanted ghosts of a chunk as fit, beginning where the last packet stopped; where they lie is in `chosen`.
+    /// What a client's rows of a chunk can be predicted from: the newest tick that arrived, if most of the ghosts have a row of it.
+    pub(super) fn choose_base(
+        &mut self,
+        request: &EncodeRequest<'_>,
+        ty: &EncodeType,
+        chunk: &Chunk,
+        index: usize,
+        state: &SnapshotSendState,
+        view: &ChunkView,
+        wanted: u64,
+    ) -> Option<ChosenBase> {
+        let among = wanted & view.acked();
+        if among == 0 {
+            return None;
+        }
+        let now = request.tick;
+        let mut tick = state.newest_acked_tick?;
+        let mut usable = view.holds_at(chunk, tick, among, now);
+        if usable.count_ones() * 2 < among.count_ones() {
+            tick = view.newest_acked()?;
+            usable = view.holds_at(chunk, tick, among, now);
+        }
+        let age =
+            u32::try_from(now.ticks_since(tick)).ok().filter(|age| (1..=limits::MAX_SLOPE_TICKS).contains(age))?;
+        let preferred = self.models.preferred(chunk.ghost_type, age)?;
+        let (base, usable) = if ty.single_baseline || request.single_baseline {
+            (PredictionBase { age, span: 0, curved: false }, usable)
+        } else {
+            self.with_earlier(chunk, view, preferred, tick, usable, now)
+        };
+        let published = self.models.get(chunk.ghost_type, base)?;
+        let model = published.id;
+        if usable == 0 || !state.models.can_name(model, state.packets_sent()) {
+            return None;
+        }
+        let entry = self.entry(index, Key::Predicted(base));
+        Some(ChosenBase { base, model, entry, usable })
+    }
+
+    /// The base with as many earlier rows as most of the usable ghosts have, and who has them.
+    fn with_earlier(
+        &self,
+        chunk: &Chunk,
+        view: &ChunkView,
+        preferred: PredictionBase,
+        tick: NetworkTick,
+        usable: u64,
+        now: NetworkTick,
+    ) -> (PredictionBase, u64) {
+        let enough = |slots: u64| slots.count_ones() * 4 >= usable.count_ones() * 3;
+        let hold = PredictionBase { span: 0, curved: false, ..preferred };
+        if preferred.span == 0 || usable == 0 {
+            return (hold, usable);
+        }
+        let near = view.holds_at(chunk, tick.sub(preferred.span), usable, now);
+        if enough(near) {
+            if !preferred.curved {
+                return (preferred, near);
+            }
+            let far = view.holds_at(chunk, tick.sub(2 * preferred.span), near, now);
+            if enough(far) {
+                return (preferred, far);
+            }
+        }
+        let slope = PredictionBase { curved: false, ..preferred };
+        if self.models.get(chunk.ghost_type, slope).is_none() {
+            return (hold, usable);
+        }
+        if enough(near) {
+            return (slope, near);
+        }
+        for span in OTHER_SPANS.into_iter().filter(|span| *span != preferred.span) {
+            let near = view.holds_at(chunk, tick.sub(span), usable, now);
+            if enough(near) {
+                return (PredictionBase { span, ..slope }, near);
+            }
+        }
+        (hold, usable)
+    }
+
+    /// Takes as many of the wanted ghosts of a chunk as fit; where they lie is in the choice's source.
     pub(super) fn choose(
         &mut self,
         request: &EncodeRequest<'_>,
-        store: &RowStore,
+        ty: &EncodeType,
+        chunk: &Chunk,
         index: usize,
         view: &ChunkView,
+        base: Option<ChosenBase>,
         wanted: u64,
         free_bits: usize,
     ) -> Choice {
-        let mut choice = Choice::default();
-        let Some(chunk) = store.chunks.get(index) else { return choice };
-        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return choice };
-        let mut free_bits = free_bits;
-        let prediction = self.prediction(request, ty, chunk, index, view, wanted);
-        if let Some(prediction) = prediction {
-            choice.base = Some(prediction.base);
-            let Some(left) = free_bits.checked_sub(RowModel::bit_len(&ty.layout) + 2 * 38) else { return choice };
-            free_bits = left;
-            self.fill_predicted(request, ty, chunk, prediction, wanted);
+        let mut choice = Choice { placed: 0, bits: 0, source: Source::Scattered };
+        if wanted == 0 {
+            return choice;
         }
-        let before_resume = 1u64.checked_shl(view.resume as u32).map_or(0, |bit| bit - 1);
-        let (mut entry, mut age) = (None, 0);
-        for part in [wanted & !before_resume, wanted & before_resume] {
-            for place in bits(part) {
-                let row = match prediction {
-                    Some(prediction) if prediction.usable & (1 << place) != 0 => {
-                        self.entries[prediction.entry].predicted_rows[place]
-                    }
-                    _ => {
-                        let baseline = baseline_of(view, place, request.tick);
-                        let found = match entry {
-                            Some((known, found)) if known == baseline => found,
-                            _ => self.entry(index, baseline),
-                        };
-                        entry = Some((baseline, found));
-                        if self.entries[found].filled & (1 << place) == 0 {
-                            self.fill(request, ty, chunk, found, wanted_alike(view, wanted, baseline) | 1 << place);
-                        }
-                        self.entries[found].rows[place]
-                    }
-                };
-                let naming = if row.age != 0 && row.age != age { packed_bits(row.age) as usize } else { 0 };
-                let len = row.len + naming + if prediction.is_some() && !row.has_form { FORM_BITS } else { 0 };
-                if choice.bits + len > free_bits {
-                    return choice;
-                }
-                if row.age != 0 {
-                    age = row.age;
-                }
-                choice.bits += len;
-                choice.placed |= 1 << place;
-                self.chosen[place] = row;
+        if let Some(base) = base {
+            self.fill_predicted(request, ty, chunk, base, wanted);
+            // The rows may be there for another client, who has what this one lacks.
+            let has_all = wanted & !base.usable == 0;
+            if let Some(choice) = self.whole_run(base.entry, wanted, free_bits).filter(|_| has_all) {
+                return choice;
             }
+        } else if let Some(choice) = self.whole_plain(request, ty, chunk, index, view, wanted, free_bits) {
+            return choice;
+        }
+        let mut age = 0;
+        for place in bits(wanted) {
+            let predicted = base.filter(|base| base.usable & !self.entries[base.entry].missing & (1 << place) != 0);
+            let row = match predicted {
+                Some(base) => self.entries[base.entry].rows[place],
+                None => self.plain_row(request, ty, chunk, index, view, wanted, place),
+            };
+            let naming = if row.age != 0 && row.age != age { packed_bits(row.age) as usize } else { 0 };
+            let form = if base.is_some() && !row.has_form { RowForm::PLAIN_BITS } else { 0 };
+            let len = row.len as usize + naming + form;
+            if choice.bits + len > free_bits {
+                return choice;
+            }
+            if row.age != 0 {
+                age = row.age;
+            }
+            choice.bits += len;
+            choice.placed |= 1 << place;
+            self.chosen[place] = row;
         }
         choice
     }
 
-    /// What a client's rows of a chunk can be predicted from: the newest tick that arrived, if most of the ghosts have a row of it.
-    fn prediction(
+    fn whole_run(&self, entry: usize, wanted: u64, free_bits: usize) -> Option<Choice> {
+        let entry = &self.entries[entry];
+        let fits = entry.run == wanted && entry.run_len <= free_bits;
+        let source = Source::Run { start: entry.run_start, len: entry.run_len, absolute: entry.run_absolute };
+        fits.then_some(Choice { placed: wanted, bits: entry.run_len, source })
+    }
+
+    /// New ghosts all at once, for clients that join.
+    fn whole_plain(
         &mut self,
         request: &EncodeRequest<'_>,
         ty: &EncodeType,
@@ -199,40 +309,51 @@ impl RowCache {
         index: usize,
         view: &ChunkView,
         wanted: u64,
-    ) -> Option<Prediction> {
-        let newest = request.newest_acked?;
-        let among = wanted & view.acked;
-        let mut tick = newest;
-        let mut usable = view.hold_at(chunk, tick, among);
-        if usable.count_ones() * 2 < among.count_ones() {
-            tick = view.newest_acked()?;
-            usable = view.hold_at(chunk, tick, among);
-        }
-        let age = u32::try_from(request.tick.ticks_since(tick)).ok().filter(|&age| age > 0)?;
-        let span = age.min(MAX_SPAN);
-        if usable == 0 || age + span > MAX_PREDICTION_TICKS {
+        free_bits: usize,
+    ) -> Option<Choice> {
+        if view.acked() & wanted != 0 {
             return None;
         }
-        let is_linear = |model: &RowModel| model.fields.iter().any(|field| field.linear);
-        let linear = is_linear(self.models.get(chunk.ghost_type, age, &ty.layout, request.tick)?);
-        if linear {
-            usable = view.hold_at(chunk, tick.sub(span), usable);
-        }
-        // A chunk may be younger than the rows that would be looked at.
-        chunk.rows_at(tick)?;
-        chunk.rows_at(tick.sub(span))?;
-        let entry = self.entry(index, Some(tick));
-        let base = PredictionBase { age, span: if linear { span } else { 0 } };
-        (usable != 0).then_some(Prediction { entry, base, usable })
+        let entry = self.entry(index, Key::Plain(None));
+        self.fill_plain(request, ty, chunk, view, entry, wanted);
+        self.whole_run(entry, wanted, free_bits)
     }
 
-    /// The entry of a chunk and a baseline, made at its first use.
-    fn entry(&mut self, chunk: usize, baseline: Option<NetworkTick>) -> usize {
+    /// The row of a ghost for itself, or against its own baseline.
+    fn plain_row(
+        &mut self,
+        request: &EncodeRequest<'_>,
+        ty: &EncodeType,
+        chunk: &Chunk,
+        index: usize,
+        view: &ChunkView,
+        wanted: u64,
+        place: usize,
+    ) -> CachedRow {
+        let bit = 1u64 << place;
+        if let Some((tick, alike)) = view.baseline(place).filter(|(tick, _)| request.tick.is_newer_than(*tick)) {
+            let entry = self.entry(index, Key::Plain(Some(tick)));
+            if (self.entries[entry].filled | self.entries[entry].missing) & bit == 0 {
+                self.fill_plain(request, ty, chunk, view, entry, wanted & alike | bit);
+            }
+            if self.entries[entry].missing & bit == 0 {
+                return self.entries[entry].rows[place];
+            }
+        }
+        let entry = self.entry(index, Key::Plain(None));
+        if self.entries[entry].filled & bit == 0 {
+            self.fill_plain(request, ty, chunk, view, entry, bit);
+        }
+        self.entries[entry].rows[place]
+    }
+
+    /// The entry of a chunk and a key, made at its first use.
+    fn entry(&mut self, chunk: usize, key: Key) -> usize {
         let head = self.heads.get(chunk).copied().unwrap_or(0);
         let mut next = head;
         while let Some(index) = next.checked_sub(1) {
             let Some(entry) = self.entries.get(index) else { break };
-            if entry.baseline == baseline {
+            if entry.key == key {
                 return index;
             }
             next = entry.next;
@@ -243,10 +364,8 @@ impl RowCache {
             self.entries.push(Entry::default());
         }
         let entry = &mut self.entries[index];
-        entry.baseline = baseline;
-        entry.filled = 0;
-        entry.predicted = 0;
-        entry.next = head;
+        (entry.key, entry.next) = (key, head);
+        (entry.filled, entry.missing, entry.run) = (0, 0, 0);
         self.heads[chunk] = index + 1;
         index
     }
@@ -257,114 +376,142 @@ impl RowCache {
         request: &EncodeRequest<'_>,
         ty: &EncodeType,
         chunk: &Chunk,
-        prediction: Prediction,
+        chosen: ChosenBase,
         wanted: u64,
     ) {
-        let entry = &mut self.entries[prediction.entry];
-        let missing = wanted & prediction.usable & !entry.predicted;
-        let Some(tick) = entry.baseline.filter(|_| missing != 0) else { return };
-        let age = prediction.base.age;
-        // What is learned from may be more than what is used: a model without a slope learns when one pays.
-        let learning = PredictionBase { age, span: age.min(MAX_SPAN) };
-        let (Some(rows), Some(earlier_rows)) = (chunk.rows_at(tick), chunk.rows_at(tick.sub(learning.span))) else {
+        let entry = &mut self.entries[chosen.entry];
+        let lacking = wanted & chosen.usable & !entry.filled & !entry.missing;
+        if lacking == 0 {
             return;
-        };
+        }
+        let base = chosen.base;
+        let key = Some((chunk.ghost_type, base, chosen.model));
+        if self.coder_of != key {
+            let Some(published) = self.models.get(chunk.ghost_type, base) else { return };
+            self.coder.prepare(&ty.layout, base, &published.model);
+            self.coder_of = key;
+        }
+        let at = |back: u32| chunk.slabs.at(request.tick.sub(base.age + back * base.span));
+        let (newest, near, far) = (at(0), at(1), at(2));
         // On a byte, so that whole chunks are copied fast.
         self.bits.align();
-        for place in bits(missing) {
+        let (run_start, mut absolute) = (self.bits.bit_len(), 0);
+        for place in bits(lacking) {
             let start = self.bits.bit_len();
-            let (row, base, earlier) = (chunk.row(place), chunk.row_in(rows, place), chunk.row_in(earlier_rows, place));
-            self.encoded += 1;
-            if self.encoded.is_multiple_of(LEARN_EVERY) {
-                extrapolate_row(learning, base, earlier, &mut self.scratch);
-                self.models.observe(chunk.ghost_type, age, &ty.layout, row, base, &self.scratch);
-            }
-            let Some(model) = self.models.get(chunk.ghost_type, age, &ty.layout, request.tick) else { return };
-            predict_row(&ty.layout, model, prediction.base, base, Some(earlier), &mut self.scratch);
-            encode_predicted_row(&ty.layout, model, row, &self.scratch, &mut self.bits);
-            let spawn_age = spawn_age(chunk, place, request.tick);
-            let absolute_bits = FORM_BITS + 1 + (packed_bits(spawn_age) + absolute_row_bits(&ty.layout, row)) as usize;
-            if self.bits.bit_len() - start > absolute_bits {
+            let Some(rows) = base_rows(base, place, newest, near, far) else {
+                entry.missing |= 1 << place;
+                continue;
+            };
+            let row = chunk.row(place);
+            self.coder.encode(rows, row, &mut self.bits);
+            let len = self.bits.bit_len() - start;
+            let spawn_age = chunk.spawn_age(place, request.tick);
+            let is_absolute = is_longer_than_absolute(ty, row, spawn_age, len, RowForm::PLAIN_BITS);
+            if is_absolute {
                 self.bits.truncate(start);
                 RowForm::Plain.write(&mut self.bits);
                 write_ghost_body(&mut self.bits, GhostBody::Absolute { spawn_age }, &mut None);
                 encode_row(&ty.layout, row, None, &mut self.bits);
             }
-            let len = self.bits.bit_len() - start;
-            entry.predicted_rows[place] = CachedRow { age: 0, has_form: true, start, len };
-            entry.predicted |= 1 << place;
+            absolute += u32::from(is_absolute);
+            let len = (self.bits.bit_len() - start) as u32;
+            entry.rows[place] = CachedRow { start: start as u32, len, age: 0, is_absolute, has_form: true };
+            entry.filled |= 1 << place;
+            self.encoded += 1;
+        }
+        entry.note_run(lacking & !entry.missing, run_start, self.bits.bit_len(), absolute);
+        for place in bits(lacking & !entry.missing) {
+            self.models.observe(&ty.layout, chunk, place, base.age, request.tick);
         }
     }
 
-    /// Encodes the rows of these ghosts that the entry lacks.
-    fn fill(&mut self, request: &EncodeRequest<'_>, ty: &EncodeType, chunk: &Chunk, index: usize, wanted: u64) {
-        let entry = &mut self.entries[index];
-        let base = entry.baseline.and_then(|tick| {
-            let age = u32::try_from(request.tick.ticks_since(tick)).ok().filter(|&age| age > 0)?;
-            Some((age, chunk.rows_at(tick)?))
-        });
-        // Whoever has no model yet gets one from these rows.
-        let earlier = base.and_then(|(age, _)| {
-            let span = age.min(MAX_SPAN);
-            Some((span, chunk.rows_at(request.tick.sub(age + span))?))
-        });
-        // On a byte, so that whole chunks are copied fast.
+    /// Encodes the rows of these ghosts that the entry lacks, each for itself or against its own baseline.
+    fn fill_plain(
+        &mut self,
+        request: &EncodeRequest<'_>,
+        ty: &EncodeType,
+        chunk: &Chunk,
+        view: &ChunkView,
+        entry: usize,
+        wanted: u64,
+    ) {
+        let entry = &mut self.entries[entry];
+        let lacking = wanted & !entry.filled & !entry.missing;
+        let Key::Plain(baseline) = entry.key else { return };
+        if lacking == 0 {
+            return;
+        }
+        let age = baseline.map_or(0, |tick| request.tick.ticks_since(tick).unsigned_abs());
         self.bits.align();
-        for place in bits(wanted & !entry.filled) {
-            let start = self.bits.bit_len();
-            let row = chunk.row(place);
-            let spawn_age =
-                chunk.spawn_ticks[place].map_or(0, |spawn| request.tick.ticks_since(spawn).max(0).unsigned_abs());
-            let mut age = 0;
-            if let Some((baseline_age, rows)) = base {
-                age = baseline_age;
+        let (run_start, mut absolute) = (self.bits.bit_len(), 0);
+        for place in bits(lacking) {
+            let (start, row) = (self.bits.bit_len(), chunk.row(place));
+            let spawn_age = chunk.spawn_age(place, request.tick);
+            let mut own_age = age;
+            if let Some(tick) = baseline {
+                let version = view.version_of(place, tick);
+                let known = version.and_then(|version| chunk.slabs.version(place, version));
+                let Some(base) = known.or_else(|| chunk.slabs.at(tick).row(place)) else {
+                    entry.missing |= 1 << place;
+                    continue;
+                };
                 write_ghost_body(&mut self.bits, GhostBody::Delta { baseline_age: age }, &mut Some(age));
-                let base = chunk.row_in(rows, place);
                 encode_row(&ty.layout, row, Some(base), &mut self.bits);
-                if let Some((span, earlier)) = earlier {
-                    extrapolate_row(
-                        PredictionBase { age, span },
-                        base,
-                        chunk.row_in(earlier, place),
-                        &mut self.scratch,
-                    );
-                    self.models.observe(chunk.ghost_type, age, &ty.layout, row, base, &self.scratch);
-                }
                 // The smaller of the two forms; a baseline that must be named first doesn't change that by much.
-                let absolute_bits = 1 + packed_bits(spawn_age) + absolute_row_bits(&ty.layout, row);
-                if self.bits.bit_len() - start > absolute_bits as usize {
+                let len = self.bits.bit_len() - start;
+                if is_longer_than_absolute(ty, row, spawn_age, len, 0) {
                     self.bits.truncate(start);
-                    age = 0;
+                    own_age = 0;
                 }
             }
-            if age == 0 {
+            if own_age == 0 {
                 write_ghost_body(&mut self.bits, GhostBody::Absolute { spawn_age }, &mut None);
                 encode_row(&ty.layout, row, None, &mut self.bits);
+                absolute += 1;
             }
-            entry.rows[place] = CachedRow { age, has_form: false, start, len: self.bits.bit_len() - start };
+            let len = (self.bits.bit_len() - start) as u32;
+            let is_absolute = own_age == 0;
+            entry.rows[place] = CachedRow { start: start as u32, len, age: own_age, is_absolute, has_form: false };
             entry.filled |= 1 << place;
+            self.encoded += 1;
+        }
+        if age == 0 {
+            entry.note_run(lacking, run_start, self.bits.bit_len(), absolute);
+        }
+        // Whoever has no model yet gets one from these rows.
+        if (1..=limits::MAX_SLOPE_TICKS).contains(&age) {
+            for place in bits(lacking & !entry.missing) {
+                self.models.observe(&ty.layout, chunk, place, age, request.tick);
+            }
         }
     }
-}
 
-fn spawn_age(chunk: &Chunk, place: usize, now: NetworkTick) -> u32 {
-    chunk.spawn_ticks[place].map_or(0, |spawn| now.ticks_since(spawn).max(0).unsigned_abs())
-}
-
-/// The baseline that a client surely holds of a ghost.
-fn baseline_of(view: &ChunkView, place: usize, now: NetworkTick) -> Option<NetworkTick> {
-    if view.acked & (1 << place) == 0 || u32::from(view.sends_since_ack[place]) >= limits::MAX_BASELINE_SENDS {
-        return None;
+    /// Bytes of the cache and of what is learned.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bits.as_bytes().len()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.heads.capacity() * size_of::<usize>()
+            + self.models.memory_bytes()
     }
-    view.acked_ticks[place].filter(|tick| now.is_newer_than(*tick))
 }
 
-/// Those of the wanted ghosts that this client has the same baseline of.
-fn wanted_alike(view: &ChunkView, wanted: u64, baseline: Option<NetworkTick>) -> u64 {
-    let Some(baseline) = baseline else { return wanted & !view.acked };
-    let mut alike = 0;
-    for (place, acked) in view.acked_ticks.iter().enumerate() {
-        alike |= u64::from(*acked == Some(baseline)) << place;
-    }
-    alike & wanted
+/// The rows that a slot is predicted from, as far as the server still has them.
+fn base_rows<'a>(
+    base: PredictionBase,
+    place: usize,
+    newest: super::slab::RowsAt<'a>,
+    near: super::slab::RowsAt<'a>,
+    far: super::slab::RowsAt<'a>,
+) -> Option<BaseRows<'a>> {
+    let row = newest.row(place)?;
+    let earlier = if base.span == 0 { row } else { near.row(place)? };
+    let earliest = if base.curved { far.row(place)? } else { earlier };
+    Some(BaseRows { base: row, earlier, earliest })
+}
+
+/// Whether a row of so many bits is longer than it would be for itself, with so many bits before that.
+fn is_longer_than_absolute(ty: &EncodeType, row: &[u32], spawn_age: u32, len: usize, before: usize) -> bool {
+    let rest = before + 1 + packed_bits(spawn_age) as usize;
+    len > rest + least_absolute_row_bits(&ty.layout, row) as usize
+        && len > rest + absolute_row_bits(&ty.layout, row) as usize
 }

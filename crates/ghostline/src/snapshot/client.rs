@@ -1,12 +1,14 @@
-//! What a client holds of the server's ghosts: rows over time by slot, who is due to appear or to vanish, and which packets arrived.
+//! What a client holds of the server's ghosts: rows over time by chunk, who is due to appear or to vanish, and which packets arrived.
 
 use bevy_ecs::prelude::{Entity, Resource, World};
 use ghostline_wire::{Epoch, NetworkTick, ReceivedPackets, limits};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::history::{Coverage, RowHistory};
+use super::decode::Models;
+use super::history::{ChunkRows, Coverage, GhostRows};
 use super::receive::LeftEpoch;
+use super::store::bits;
 use crate::ghost::Slot;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
@@ -16,38 +18,58 @@ pub const MAX_DECODE_ERRORS: usize = 3;
 /// The time within which [`MAX_DECODE_ERRORS`] counts.
 pub const DECODE_ERROR_WINDOW: Duration = Duration::from_secs(10);
 
+/// So many despawned ghosts are shown on until their time has come; what comes on top vanishes at once.
+pub const MAX_DYING_GHOSTS: usize = 65_536;
+
+/// The rows and the factor that a ghost shows.
+pub(crate) type Shown = (NetworkTick, NetworkTick, u32);
+
+/// 64 slots of one ghost type.
+pub(crate) struct ClientChunk {
+    pub ghost_type: u16,
+    /// Slots with a ghost.
+    pub held: u64,
+    /// Of them, those that this client predicts.
+    pub predicted: u64,
+    /// Of them, those that may have something new to show.
+    pub active: u64,
+    /// Of them, those whose owner may have changed.
+    pub fresh: u64,
+    /// Of them, those for which another player's input was not what prediction expected: told in this pass.
+    pub has_new_input: u64,
+    spawn_ticks: [Option<NetworkTick>; SLOTS],
+    /// `None` until it is due to appear.
+    entities: [Option<Entity>; SLOTS],
+    /// What each shows now, to leave components alone when nothing moved.
+    pub shown: [Option<Shown>; SLOTS],
+    pub rows: ChunkRows,
+    pub coverage: Coverage,
+}
+
 /// One ghost that the client holds, with or without an entity.
-pub(crate) struct HeldGhost {
+#[derive(Clone, Copy)]
+pub(crate) struct HeldGhost<'a> {
     pub ghost_type: u16,
     pub slot: Slot,
     pub spawn_tick: NetworkTick,
     /// `None` until it is due to appear.
     pub entity: Option<Entity>,
-    pub history: RowHistory,
     pub predicted: bool,
     /// Whether another player's input was not what prediction expected: told in this pass.
     pub has_new_input: bool,
-    /// The rows and factor shown last, to leave components alone when nothing moved.
-    pub shown: Option<(NetworkTick, NetworkTick, u32)>,
-}
-
-/// 64 slots of one ghost type.
-pub(crate) struct ClientChunk {
-    pub ghost_type: u16,
-    pub ghosts: [Option<Box<HeldGhost>>; SLOTS],
-    pub coverage: Coverage,
+    pub rows: GhostRows<'a>,
+    pub coverage: &'a Coverage,
 }
 
 /// A ghost that the server has despawned, shown until its time has come.
 pub(crate) struct DyingGhost {
-    pub ghost: Box<HeldGhost>,
+    pub slot: Slot,
+    pub entity: Entity,
+    pub spawn_tick: NetworkTick,
     pub at: NetworkTick,
-    /// What was known of its chunk, so that a ghost that rested goes on resting.
-    pub coverage: Coverage,
+    pub predicted: bool,
+    pub shown: Option<Shown>,
 }
-
-/// So many despawned ghosts are shown on until their time has come; what comes on top vanishes at once.
-pub const MAX_DYING_GHOSTS: usize = 65_536;
 
 /// How many ghosts there are, for progress bars. A resource of client worlds.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,6 +93,7 @@ pub(crate) struct ClientSnapshots {
     errors: VecDeque<Duration>,
     /// Local ghost types in the server's order.
     pub prefabs: Vec<u16>,
+    pub models: Models,
     pub chunks: Vec<Option<Box<ClientChunk>>>,
     /// The newest despawn of each slot: what was spawned before it is not to appear (again). Raw ticks, 0 is none.
     tombstones: Vec<u32>,
@@ -78,7 +101,92 @@ pub(crate) struct ClientSnapshots {
     pub dying: Vec<DyingGhost>,
     /// Entities that go without being shown on.
     pub vanished: Vec<Entity>,
-    pub relevant_on_server: u32,
+    pub count: GhostCount,
+}
+
+impl ClientChunk {
+    pub(crate) fn new(ghost_type: u16, lanes: usize) -> Self {
+        Self {
+            ghost_type,
+            held: 0,
+            predicted: 0,
+            active: 0,
+            fresh: 0,
+            has_new_input: 0,
+            spawn_ticks: [None; SLOTS],
+            entities: [None; SLOTS],
+            shown: [None; SLOTS],
+            rows: ChunkRows::new(lanes),
+            coverage: Coverage::default(),
+        }
+    }
+
+    /// The ghost in the slot at this place of chunk `index`.
+    pub(crate) fn ghost(&self, index: usize, place: usize) -> Option<HeldGhost<'_>> {
+        if self.held & 1u64.checked_shl(place as u32)? == 0 {
+            return None;
+        }
+        let spawn_tick = (*self.spawn_ticks.get(place)?)?;
+        Some(HeldGhost {
+            ghost_type: self.ghost_type,
+            slot: Slot::new(index, place as u32),
+            spawn_tick,
+            entity: self.entities.get(place).copied().flatten(),
+            predicted: self.predicted >> place & 1 == 1,
+            has_new_input: self.has_new_input >> place & 1 == 1,
+            rows: GhostRows::new(&self.rows, place, spawn_tick, None),
+            coverage: &self.coverage,
+        })
+    }
+
+    /// What a ghost shows is to be looked at again, whatever it shows now.
+    pub(crate) fn show_again(&mut self, place: usize) {
+        self.active |= 1 << place;
+        if let Some(shown) = self.shown.get_mut(place) {
+            *shown = None;
+        }
+    }
+
+    /// Shows every active ghost with what it shows to `look`, in the order of slots. Those for which that says so are active no longer.
+    pub(crate) fn look_at_active(
+        &mut self,
+        index: usize,
+        mut look: impl FnMut(HeldGhost<'_>, &mut Option<Shown>) -> bool,
+    ) {
+        let Self { shown, rows, coverage, spawn_ticks, entities, .. } = self;
+        let mut idle = 0;
+        let slots = spawn_ticks.iter().zip(entities.iter()).zip(shown);
+        for (place, ((spawn_tick, entity), shown)) in slots.enumerate() {
+            let bit = 1u64 << place;
+            let Some(spawn_tick) = spawn_tick.filter(|_| self.active & bit != 0) else { continue };
+            let ghost = HeldGhost {
+                ghost_type: self.ghost_type,
+                slot: Slot::new(index, place as u32),
+                spawn_tick,
+                entity: *entity,
+                predicted: self.predicted & bit != 0,
+                has_new_input: self.has_new_input & bit != 0,
+                rows: GhostRows::new(rows, place, spawn_tick, None),
+                coverage,
+            };
+            idle |= u64::from(look(ghost, shown)) << place;
+        }
+        self.active &= !idle;
+    }
+
+    /// Takes the ghost out of its slot. `None`: there is none, or it was spawned at `before` or later.
+    fn take(&mut self, place: usize, before: NetworkTick) -> Option<(NetworkTick, Option<Entity>, bool)> {
+        let bit = 1u64.checked_shl(place as u32)?;
+        let spawn = (*self.spawn_ticks.get(place)?)?;
+        if self.held & bit == 0 || !before.is_newer_than(spawn) {
+            return None;
+        }
+        let predicted = self.predicted & bit != 0;
+        for mask in [&mut self.held, &mut self.predicted, &mut self.active, &mut self.fresh, &mut self.has_new_input] {
+            *mask &= !bit;
+        }
+        Some((spawn, self.entities.get_mut(place)?.take(), predicted))
+    }
 }
 
 impl ClientSnapshots {
@@ -88,9 +196,8 @@ impl ClientSnapshots {
             .chunks
             .iter()
             .flatten()
-            .flat_map(|chunk| chunk.ghosts.iter().flatten())
-            .filter_map(|ghost| ghost.entity);
-        let dying = self.dying.iter().filter_map(|dying| dying.ghost.entity).chain(self.vanished.iter().copied());
+            .flat_map(|chunk| bits(chunk.held).filter_map(|place| chunk.entities.get(place).copied().flatten()));
+        let dying = self.dying.iter().map(|dying| dying.entity).chain(self.vanished.iter().copied());
         let entities = held.chain(dying).collect();
         let errors = std::mem::take(&mut self.errors);
         *self = Self { epoch, errors, ..Self::default() };
@@ -101,29 +208,81 @@ impl ClientSnapshots {
         self.chunks.get(index)?.as_deref()
     }
 
+    pub(crate) fn chunk_mut(&mut self, index: usize) -> Option<&mut ClientChunk> {
+        self.chunks.get_mut(index)?.as_deref_mut()
+    }
+
     /// The chunk at `index`, made at its first use.
-    pub(crate) fn chunk_or_new(&mut self, index: usize, ghost_type: u16) -> Option<&mut ClientChunk> {
+    pub(crate) fn chunk_or_new(&mut self, index: usize, ghost_type: u16, lanes: usize) -> Option<&mut ClientChunk> {
         if self.chunks.len() <= index {
             self.chunks.resize_with(index + 1, || None);
         }
-        let chunk = self.chunks.get_mut(index)?.get_or_insert_with(|| {
-            Box::new(ClientChunk { ghost_type, ghosts: [const { None }; SLOTS], coverage: Coverage::default() })
-        });
-        Some(chunk)
+        Some(self.chunks.get_mut(index)?.get_or_insert_with(|| Box::new(ClientChunk::new(ghost_type, lanes))))
     }
 
-    pub(crate) fn ghost(&self, slot: Slot) -> Option<&HeldGhost> {
-        self.chunk(slot.chunk())?.ghosts.get(slot.place())?.as_deref()
+    pub(crate) fn ghost(&self, slot: Slot) -> Option<HeldGhost<'_>> {
+        self.chunk(slot.chunk())?.ghost(slot.chunk(), slot.place())
     }
 
-    pub(crate) fn ghost_mut(&mut self, slot: Slot) -> Option<&mut HeldGhost> {
-        self.chunks.get_mut(slot.chunk())?.as_deref_mut()?.ghosts.get_mut(slot.place())?.as_deref_mut()
+    /// Every held ghost, in the order of ids.
+    pub(crate) fn ghosts(&self) -> impl Iterator<Item = HeldGhost<'_>> {
+        let chunks = self.chunks.iter().enumerate().filter_map(|(index, chunk)| Some((index, chunk.as_deref()?)));
+        chunks.flat_map(|(index, chunk)| bits(chunk.held).filter_map(move |place| chunk.ghost(index, place)))
     }
 
     /// Whether the server has despawned the ghost of this slot after `tick`.
-    pub(crate) fn is_despawned_since(&self, slot: Slot, tick: NetworkTick) -> bool {
+    fn is_despawned_since(&self, slot: Slot, tick: NetworkTick) -> bool {
         let raw = self.tombstones.get(slot.0 as usize).copied().unwrap_or_default();
         NetworkTick::from_raw(raw).is_some_and(|despawned| despawned.is_newer_than(tick))
+    }
+
+    /// A row says that a ghost is in this slot since `spawn_tick`.
+    pub(crate) fn appear(&mut self, slot: Slot, spawn_tick: NetworkTick) {
+        if self.is_despawned_since(slot, spawn_tick) {
+            return;
+        }
+        let held = self.ghost(slot).map(|ghost| ghost.spawn_tick);
+        if held.is_some_and(|known| !spawn_tick.is_newer_than(known)) {
+            return;
+        }
+        if held.is_some() {
+            // The slot has another ghost still: its despawn is in a packet that is yet to come.
+            self.despawn(slot, spawn_tick);
+        }
+        let Some(chunk) = self.chunk_mut(slot.chunk()) else { return };
+        let Some(place) = chunk.spawn_ticks.get_mut(slot.place()) else { return };
+        *place = Some(spawn_tick);
+        chunk.held |= slot.bit();
+        chunk.show_again(slot.place());
+        self.count.received += 1;
+        self.waiting.push(slot);
+    }
+
+    /// A ghost that was waited for has its entity.
+    pub(crate) fn note_entity(&mut self, slot: Slot, entity: Entity, predicted: bool) {
+        let Some(chunk) = self.chunk_mut(slot.chunk()) else { return };
+        if let Some(place) = chunk.entities.get_mut(slot.place()) {
+            *place = Some(entity);
+        }
+        if predicted {
+            chunk.predicted |= slot.bit();
+        }
+        chunk.show_again(slot.place());
+        self.count.instantiated += 1;
+    }
+
+    /// The entity of a ghost is gone, but not by the server's doing: it is to be made again. False: this client holds no such ghost.
+    pub(crate) fn lose_entity(&mut self, slot: Slot, spawn_tick: NetworkTick, entity: Entity) -> bool {
+        let held = self.ghost(slot).filter(|ghost| ghost.spawn_tick == spawn_tick && ghost.entity == Some(entity));
+        let Some(chunk) = held.is_some().then(|| self.chunk_mut(slot.chunk())).flatten() else { return false };
+        if let Some(place) = chunk.entities.get_mut(slot.place()) {
+            *place = None;
+        }
+        chunk.predicted &= !slot.bit();
+        chunk.show_again(slot.place());
+        self.count.instantiated = self.count.instantiated.saturating_sub(1);
+        self.waiting.push(slot);
+        true
     }
 
     /// The ghost in this slot is gone from `tick` on.
@@ -137,16 +296,19 @@ impl ClientSnapshots {
         {
             *tombstone = tick.raw();
         }
-        let Some(chunk) = self.chunks.get_mut(slot.chunk()).and_then(|chunk| chunk.as_deref_mut()) else { return };
-        let Some(place) = chunk.ghosts.get_mut(slot.place()) else { return };
-        let Some(ghost) = place.take_if(|ghost| tick.is_newer_than(ghost.spawn_tick)) else { return };
-        match ghost.entity {
-            // It was never shown; it waits no longer (`spawn_due_ghosts` finds its place empty).
-            None => self.waiting.retain(|&waiting| waiting != slot),
-            Some(_) if self.dying.len() < MAX_DYING_GHOSTS => {
-                self.dying.push(DyingGhost { ghost, at: tick, coverage: chunk.coverage.clone() });
-            }
-            Some(entity) => self.vanished.push(entity),
+        let Some(chunk) = self.chunk_mut(slot.chunk()) else { return };
+        let Some((spawn_tick, entity, predicted)) = chunk.take(slot.place(), tick) else { return };
+        self.count.received = self.count.received.saturating_sub(1);
+        let Some(entity) = entity else {
+            // It was never shown, and waits no longer.
+            self.waiting.retain(|&waiting| waiting != slot);
+            return;
+        };
+        self.count.instantiated = self.count.instantiated.saturating_sub(1);
+        if self.dying.len() < MAX_DYING_GHOSTS {
+            self.dying.push(DyingGhost { slot, entity, spawn_tick, at: tick, predicted, shown: None });
+        } else {
+            self.vanished.push(entity);
         }
     }
 
@@ -160,18 +322,9 @@ impl ClientSnapshots {
         self.errors.len() >= MAX_DECODE_ERRORS
     }
 
-    /// Every held ghost, in the order of ids.
-    pub(crate) fn ghosts(&self) -> impl Iterator<Item = &HeldGhost> {
-        self.chunks.iter().flatten().flat_map(|chunk| chunk.ghosts.iter().flatten()).map(|ghost| &**ghost)
-    }
-
-    pub(crate) fn count(&self) -> GhostCount {
-        let mut count = GhostCount { on_server: self.relevant_on_server, ..GhostCount::default() };
-        for ghost in self.ghosts() {
-            count.received += 1;
-            count.instantiated += u32::from(ghost.entity.is_some());
-        }
-        count
+    /// Bytes of rows.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.chunks.iter().flatten().map(|chunk| size_of::<ClientChunk>() + chunk.rows.memory_bytes()).sum()
     }
 }
 

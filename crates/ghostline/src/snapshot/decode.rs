@@ -2,13 +2,12 @@
 //! The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitReader, ChunkGap, ChunkHeader, DecodeError, DespawnEntry, GhostBody, NetworkTick, PredictionBase, PrefabEntry,
-    RowForm, RowLayout, RowModel, SnapshotHeader, decode_predicted_row, decode_row, limits, predict_row, read_despawns,
-    read_ghost_body, read_prefabs,
+    BaseRows, BitReader, BodyForm, ChunkCover, ChunkStep, DecodeError, DespawnEntry, GhostBody, ModelName, NetworkTick,
+    PredictionBase, PrefabEntry, RowCoder, RowForm, RowLayout, RowModel, SnapshotHeader, decode_row, limits,
+    read_despawns, read_ghost_body, read_mask, read_prefabs,
 };
 
-use super::client::{ClientSnapshots, HeldGhost};
-use super::history::RowHistory;
+use super::client::{ClientChunk, ClientSnapshots};
 use super::store::bits;
 use crate::ghost::Slot;
 
@@ -17,6 +16,8 @@ use crate::ghost::Slot;
 pub(crate) enum SnapshotError {
     /// The bytes are not a snapshot, or not one for what this client holds.
     Malformed(DecodeError),
+    /// The packet was overtaken by so much that what it builds on is forgotten: it counts as lost.
+    Overtaken,
     /// The server has a ghost type that this client lacks or knows otherwise.
     UnknownPrefab(PrefabEntry),
 }
@@ -33,27 +34,49 @@ pub(crate) struct DecodeType {
     pub prefab: PrefabEntry,
 }
 
+/// The models that the server has defined, by number, and the local type that each is of.
+#[derive(Default)]
+pub(crate) struct Models {
+    numbers: [Option<(u16, RowModel)>; limits::MAX_MODELS as usize],
+}
+
 /// Buffers of the decoder, used again for every packet.
 #[derive(Default)]
 pub(crate) struct Decoder {
     prefabs: Vec<PrefabEntry>,
     despawns: Vec<DespawnEntry>,
-    row: Vec<u32>,
-    /// The type and base that this packet named last, and its parameters.
-    base: Option<(u32, PredictionBase)>,
-    model: RowModel,
+    /// What the packet's rows are predicted from now, and the local type of their model.
+    base: Option<(PredictionBase, u16)>,
+    coder: RowCoder,
+    /// Ghosts that a body's rows say to be there, and since when.
+    spawns: Vec<(Slot, NetworkTick)>,
     pub decoded_rows: u64,
+}
+
+const WRONG_TYPE: DecodeError = DecodeError::BadValue { what: "ghost type" };
+
+/// The head of a body.
+struct Head {
+    local_type: u16,
+    base: Option<PredictionBase>,
+    cover: ChunkCover,
+    changed: u64,
 }
 
 impl Decoder {
     /// Reads prefab list and despawns; all that a thin client wants to know.
     pub(crate) fn decode_lists(
         &mut self,
+        header: &SnapshotHeader,
         input: &mut BitReader<'_>,
         types: &[DecodeType],
         snapshots: &mut ClientSnapshots,
     ) -> Result<(), SnapshotError> {
         self.prefabs.clear();
+        self.despawns.clear();
+        if !header.has_lists {
+            return Ok(());
+        }
         let first = read_prefabs(input, &mut self.prefabs)? as usize;
         for (offset, entry) in self.prefabs.iter().enumerate() {
             let local = types.iter().position(|ty| ty.prefab == *entry).ok_or(SnapshotError::UnknownPrefab(*entry))?;
@@ -68,7 +91,6 @@ impl Decoder {
                 None => {}
             }
         }
-        self.despawns.clear();
         read_despawns(input, &mut self.despawns)?;
         Ok(())
     }
@@ -86,199 +108,216 @@ impl Decoder {
                 snapshots.despawn(slot, header.server_tick);
             }
         }
-        self.base = None;
-        let busy = input.read_packed()?;
-        if busy > limits::MAX_CHUNKS {
-            return Err(DecodeError::LimitExceeded { what: "chunks", limit: limits::MAX_CHUNKS, got: busy }.into());
+        let decoded = self.decode_steps(header.server_tick, input, types, snapshots);
+        let is_late = snapshots.newest_tick.is_some_and(|newest| newest.is_newer_than(header.server_tick));
+        match decoded {
+            Err(DecodeError::MissingBaseline) if is_late => Err(SnapshotError::Overtaken),
+            other => Ok(other?),
         }
-        let mut position = 0;
-        for _ in 0..busy {
-            position = cover_quiet(input, header.server_tick, position, snapshots)?;
-            self.decode_chunk(header, input, types, snapshots, position)?;
-            position = position.saturating_add(1);
-        }
-        cover_quiet(input, header.server_tick, position, snapshots)?;
-        input.expect_end()?;
-        Ok(())
     }
 
-    fn decode_chunk(
+    fn decode_steps(
         &mut self,
-        header: &SnapshotHeader,
+        tick: NetworkTick,
+        input: &mut BitReader<'_>,
+        types: &[DecodeType],
+        snapshots: &mut ClientSnapshots,
+    ) -> Result<(), DecodeError> {
+        self.base = None;
+        let mut position = 0u32;
+        loop {
+            match ChunkStep::read(input)? {
+                ChunkStep::Body => {
+                    self.decode_body(tick, input, types, snapshots, position)?;
+                    position = position.saturating_add(1);
+                }
+                ChunkStep::Gap(gap) => {
+                    let quiet = gap.quiet_chunks(position)?;
+                    cover_quiet(snapshots, quiet.start as usize..quiet.end as usize, tick);
+                    position = quiet.end;
+                }
+                ChunkStep::End { quiet } => {
+                    if quiet {
+                        cover_quiet(snapshots, position as usize..snapshots.chunks.len(), tick);
+                    }
+                    return input.expect_end();
+                }
+            }
+        }
+    }
+
+    fn decode_body(
+        &mut self,
+        tick: NetworkTick,
         input: &mut BitReader<'_>,
         types: &[DecodeType],
         snapshots: &mut ClientSnapshots,
         index: u32,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<(), DecodeError> {
         if index >= limits::MAX_CHUNKS {
-            return Err(DecodeError::LimitExceeded { what: "chunk", limit: limits::MAX_CHUNKS, got: index }.into());
+            return Err(DecodeError::LimitExceeded { what: "chunk", limit: limits::MAX_CHUNKS, got: index });
         }
-        let chunk_header = ChunkHeader::decode(input)?;
-        let wrong_type = DecodeError::BadValue { what: "ghost type" };
-        let local = *snapshots.prefabs.get(chunk_header.type_index as usize).ok_or(wrong_type)?;
-        let layout = &types.get(usize::from(local)).ok_or(wrong_type)?.layout;
-        let chunk = snapshots.chunk_or_new(index as usize, local).ok_or(wrong_type)?;
-        if chunk.ghost_type != local {
-            return Err(wrong_type.into());
+        let head = self.decode_head(tick, input, types, snapshots, index)?;
+        self.spawns.clear();
+        let layout = &types.get(usize::from(head.local_type)).ok_or(WRONG_TYPE)?.layout;
+        if head.changed != 0 {
+            let chunk = snapshots.chunk_or_new(index as usize, head.local_type, layout.lanes()).ok_or(WRONG_TYPE)?;
+            let mut rows = chunk.rows.vector();
+            rows.resize(head.changed.count_ones() as usize * layout.lanes(), 0);
+            if let Err(error) = self.decode_rows(tick, input, layout, chunk, index, &head, &mut rows) {
+                chunk.rows.give_back(rows);
+                return Err(error);
+            }
+            chunk.rows.insert(tick, head.changed, rows);
+            chunk.active |= chunk.held & head.changed;
+            chunk.fresh |= chunk.held & head.changed;
+            self.decoded_rows += u64::from(head.changed.count_ones());
         }
-        chunk.coverage.insert(header.server_tick, !chunk_header.uncovered & !chunk_header.changed);
-        let base = self.decode_base(chunk_header.type_index, layout, input)?;
+        if let Some(chunk) = snapshots.chunk_mut(index as usize) {
+            let unchanged = !head.cover.uncovered & !head.changed;
+            chunk.coverage.insert(tick, unchanged | settled(chunk, index, head.cover, tick));
+        }
+        for (slot, spawn_tick) in self.spawns.drain(..) {
+            snapshots.appear(slot, spawn_tick);
+        }
+        Ok(())
+    }
+
+    /// Reads what stands before the rows.
+    fn decode_head(
+        &mut self,
+        tick: NetworkTick,
+        input: &mut BitReader<'_>,
+        types: &[DecodeType],
+        snapshots: &mut ClientSnapshots,
+        index: u32,
+    ) -> Result<Head, DecodeError> {
+        let form = BodyForm::read(input)?;
+        let known = snapshots.chunk(index as usize).map(|chunk| chunk.ghost_type);
+        let mut has_base = true;
+        let mut local_type = known;
+        if form == BodyForm::Full {
+            has_base = input.read_bool()?;
+            if has_base {
+                let local = known.ok_or(DecodeError::MissingBaseline)?;
+                let layout = &types.get(usize::from(local)).ok_or(WRONG_TYPE)?.layout;
+                self.decode_base(input, &mut snapshots.models, layout, local)?;
+            } else {
+                let type_index = input.read_packed()? as usize;
+                local_type = Some(*snapshots.prefabs.get(type_index).ok_or(WRONG_TYPE)?);
+            }
+        }
+        let local_type = local_type.ok_or(DecodeError::MissingBaseline)?;
+        if known.is_some_and(|known| known != local_type) {
+            return Err(WRONG_TYPE);
+        }
+        let base = match self.base.filter(|_| has_base) {
+            Some((base, local)) if local == local_type => Some(base),
+            None if !has_base => None,
+            _ => return Err(DecodeError::BadValue { what: "prediction base" }),
+        };
+        let mut cover = ChunkCover::default();
+        let mut is_difference = has_base;
+        if matches!(form, BodyForm::Full | BodyForm::Partial) {
+            cover = ChunkCover::read(input)?;
+            is_difference = has_base && input.read_bool()?;
+        }
+        let mut changed = if form == BodyForm::Repeated { 0 } else { read_mask(input)? };
+        if let Some(base) = base.filter(|_| is_difference) {
+            let rows = snapshots.chunk(index as usize).map(|chunk| &chunk.rows);
+            let reference = rows.and_then(|rows| rows.slots_at(tick.sub(base.age)));
+            changed ^= reference.ok_or(DecodeError::MissingBaseline)?;
+        }
+        if changed & cover.uncovered != 0 {
+            return Err(DecodeError::BadValue { what: "changed slot" });
+        }
+        Ok(Head { local_type, base, cover, changed })
+    }
+
+    /// What rows are predicted from, from here on.
+    fn decode_base(
+        &mut self,
+        input: &mut BitReader<'_>,
+        models: &mut Models,
+        layout: &RowLayout,
+        local: u16,
+    ) -> Result<(), DecodeError> {
+        let base = PredictionBase::read(input)?;
+        let name = ModelName::read(input)?;
+        let wrong_model = DecodeError::BadValue { what: "model" };
+        let model = models.numbers.get_mut(usize::from(name.number)).ok_or(wrong_model)?;
+        if name.is_defined {
+            let (of, parameters) = model.get_or_insert_default();
+            parameters.read(layout, input)?;
+            *of = local;
+        }
+        let Some((_, parameters)) = model.as_ref().filter(|(of, _)| *of == local) else { return Err(wrong_model) };
+        self.coder.prepare(layout, base, parameters);
+        self.base = Some((base, local));
+        Ok(())
+    }
+
+    fn decode_rows(
+        &mut self,
+        tick: NetworkTick,
+        input: &mut BitReader<'_>,
+        layout: &RowLayout,
+        chunk: &ClientChunk,
+        index: u32,
+        head: &Head,
+        rows: &mut [u32],
+    ) -> Result<(), DecodeError> {
+        let mut rest = rows;
         let mut previous_age = None;
-        for place in bits(chunk_header.changed) {
-            let slot = Slot::new(index as usize, place as u32);
-            if let Some(base) = base {
+        let at =
+            |base: PredictionBase, back: u32| chunk.rows.at(tick.sub(base.age).sub(back.saturating_mul(base.span)));
+        let from = head.base.map(|base| (base, at(base, 0), at(base, 1), at(base, 2)));
+        for place in bits(head.changed) {
+            let row = rest.split_off_mut(..layout.lanes()).unwrap_or_default();
+            if let Some((base, newest, near, far)) = &from {
                 let form = RowForm::read(input)?;
                 if form != RowForm::Plain {
-                    self.decode_predicted(header.server_tick, base, form, input, layout, snapshots, slot)?;
-                    self.decoded_rows += 1;
+                    let missing = DecodeError::MissingBaseline;
+                    let newest = newest.row(place).ok_or(missing)?;
+                    let earlier = if base.span == 0 { newest } else { near.row(place).ok_or(missing)? };
+                    let earliest = if base.curved { far.row(place).ok_or(missing)? } else { earlier };
+                    self.coder.decode(form, BaseRows { base: newest, earlier, earliest }, row, input)?;
                     continue;
                 }
             }
             match read_ghost_body(input, &mut previous_age)? {
                 GhostBody::Absolute { spawn_age } => {
-                    self.decode_absolute(header.server_tick, spawn_age, input, layout, snapshots, local, slot)?;
+                    decode_row(layout, None, row, input)?;
+                    self.spawns.push((Slot::new(index as usize, place as u32), tick.sub(spawn_age)));
                 }
                 GhostBody::Delta { baseline_age } => {
-                    self.decode_delta(header.server_tick, baseline_age, input, layout, snapshots, slot)?;
+                    let base = chunk.rows.at(tick.sub(baseline_age)).row(place).ok_or(DecodeError::MissingBaseline)?;
+                    decode_row(layout, Some(base), row, input)?;
                 }
             }
-            self.decoded_rows += 1;
         }
-        Ok(())
-    }
-
-    /// What the chunk's predicted rows start from; `None` if it has none.
-    fn decode_base(
-        &mut self,
-        type_index: u32,
-        layout: &RowLayout,
-        input: &mut BitReader<'_>,
-    ) -> Result<Option<PredictionBase>, DecodeError> {
-        if !input.read_bool()? {
-            return Ok(None);
-        }
-        if !input.read_bool()? {
-            self.base = Some((type_index, PredictionBase::read(input)?));
-            self.model.read(layout, input)?;
-        }
-        match self.base {
-            Some((of, base)) if of == type_index => Ok(Some(base)),
-            _ => Err(DecodeError::BadValue { what: "prediction base" }),
-        }
-    }
-
-    fn decode_predicted(
-        &mut self,
-        tick: NetworkTick,
-        at: PredictionBase,
-        form: RowForm,
-        input: &mut BitReader<'_>,
-        layout: &RowLayout,
-        snapshots: &mut ClientSnapshots,
-        slot: Slot,
-    ) -> Result<(), DecodeError> {
-        if snapshots.is_despawned_since(slot, tick) {
-            // The ghost is gone; the bits are read past, whatever they start from.
-            self.row.clear();
-            self.row.resize(layout.lanes(), 0);
-            return decode_predicted_row(layout, &self.model, form, &mut self.row, input);
-        }
-        let held = snapshots.ghost_mut(slot).ok_or(DecodeError::MissingBaseline)?;
-        let base_tick = tick.sub(at.age);
-        let row_at = |tick| held.history.at_or_before(tick).map(|(_, row)| row).ok_or(DecodeError::MissingBaseline);
-        let base = row_at(base_tick)?;
-        let earlier = if at.span == 0 { None } else { Some(row_at(base_tick.sub(at.span))?) };
-        predict_row(layout, &self.model, at, base, earlier, &mut self.row);
-        decode_predicted_row(layout, &self.model, form, &mut self.row, input)?;
-        held.history.insert(tick, &self.row);
-        Ok(())
-    }
-
-    fn decode_absolute(
-        &mut self,
-        tick: NetworkTick,
-        spawn_age: u32,
-        input: &mut BitReader<'_>,
-        layout: &RowLayout,
-        snapshots: &mut ClientSnapshots,
-        ghost_type: u16,
-        slot: Slot,
-    ) -> Result<(), DecodeError> {
-        self.row.clear();
-        self.row.resize(layout.lanes(), 0);
-        decode_row(layout, None, &mut self.row, input)?;
-        let spawn_tick = tick.sub(spawn_age & NetworkTick::MAX_INDEX);
-        if snapshots.is_despawned_since(slot, spawn_tick) {
-            return Ok(());
-        }
-        if snapshots.ghost(slot).is_some_and(|held| spawn_tick.is_newer_than(held.spawn_tick)) {
-            // The slot has a new ghost already: the old one's despawn is in a packet that is still to come.
-            snapshots.despawn(slot, spawn_tick);
-        }
-        let lanes = layout.lanes();
-        let Some(chunk) = snapshots.chunk_or_new(slot.chunk(), ghost_type) else { return Ok(()) };
-        let Some(place) = chunk.ghosts.get_mut(slot.place()) else { return Ok(()) };
-        match place {
-            Some(held) if held.spawn_tick == spawn_tick => held.history.insert(tick, &self.row),
-            Some(_) => {}
-            None => {
-                let mut history = RowHistory::new(lanes);
-                history.insert(tick, &self.row);
-                *place = Some(Box::new(HeldGhost {
-                    ghost_type,
-                    slot,
-                    spawn_tick,
-                    entity: None,
-                    history,
-                    predicted: false,
-                    has_new_input: false,
-                    shown: None,
-                }));
-                snapshots.waiting.push(slot);
-            }
-        }
-        Ok(())
-    }
-
-    fn decode_delta(
-        &mut self,
-        tick: NetworkTick,
-        baseline_age: u32,
-        input: &mut BitReader<'_>,
-        layout: &RowLayout,
-        snapshots: &mut ClientSnapshots,
-        slot: Slot,
-    ) -> Result<(), DecodeError> {
-        self.row.clear();
-        self.row.resize(layout.lanes(), 0);
-        if snapshots.is_despawned_since(slot, tick) {
-            // The ghost is gone; the bits are read past, whatever their base.
-            return decode_row(layout, None, &mut self.row, input);
-        }
-        let held = snapshots.ghost_mut(slot).ok_or(DecodeError::MissingBaseline)?;
-        let baseline_tick = tick.sub(baseline_age & NetworkTick::MAX_INDEX);
-        let (_, base) = held.history.at_or_before(baseline_tick).ok_or(DecodeError::MissingBaseline)?;
-        decode_row(layout, Some(base), &mut self.row, input)?;
-        held.history.insert(tick, &self.row);
         Ok(())
     }
 }
 
-/// Reads a gap and notes its quiet chunks; returns the chunk behind it.
-fn cover_quiet(
-    input: &mut BitReader<'_>,
-    tick: NetworkTick,
-    position: u32,
-    snapshots: &mut ClientSnapshots,
-) -> Result<u32, DecodeError> {
-    let quiet = ChunkGap::read(input)?.quiet_chunks(position)?;
-    for index in quiet.clone() {
-        match snapshots.chunks.get_mut(index as usize) {
-            Some(Some(chunk)) => chunk.coverage.insert(tick, u64::MAX),
-            Some(None) => {}
-            // Beyond what this client holds there is nothing to note.
-            None => break,
-        }
+/// Of the slots that a body says to be settled, those whose newest row is no older than that.
+fn settled(chunk: &ClientChunk, index: u32, cover: ChunkCover, tick: NetworkTick) -> u64 {
+    if cover.settled_ticks == 0 {
+        return 0;
     }
-    Ok(quiet.end)
+    let since = tick.sub(cover.settled_ticks.min(NetworkTick::MAX_INDEX / 2));
+    let is_settled = |place: &usize| {
+        let ghost = chunk.ghost(index as usize, *place);
+        ghost.and_then(|ghost| ghost.rows.at_or_before(tick)).is_some_and(|(row, _)| !since.is_newer_than(row))
+    };
+    bits(cover.uncovered).filter(is_settled).fold(0, |slots, place| slots | 1 << place)
+}
+
+/// Notes that nothing changed in these chunks.
+fn cover_quiet(snapshots: &mut ClientSnapshots, chunks: std::ops::Range<usize>, tick: NetworkTick) {
+    // Beyond what this client holds there is nothing to note.
+    let end = chunks.end.min(snapshots.chunks.len());
+    for chunk in snapshots.chunks.get_mut(chunks.start.min(end)..end).unwrap_or_default().iter_mut().flatten() {
+        chunk.coverage.insert(tick, u64::MAX);
+    }
 }

@@ -1,22 +1,45 @@
-//! From rows to packets, for one client: which chunks, which ghosts of them, in which form. Plain arrays in, bytes out.
-//! The layout is `docs/wire-format.md`, section 5.
+//! From rows to packets, for one client: what it lacks (`priority`), in which form (`cache`), and packet by packet (`packet`) within its
+//! budget. Plain arrays in, bytes out.
 
-use ghostline_wire::{
-    BitWriter, ChunkGap, ChunkHeader, DespawnEntry, GhostBody, NetworkTick, PredictionBase, PrefabEntry, RowForm,
-    RowLayout, RowModel, SnapshotHeader, limits, packed_bits, write_despawns, write_ghost_body, write_prefabs,
-};
-use std::ops::Range;
+use ghostline_wire::{NetworkTick, PrefabEntry, RowLayout, RowModel, limits};
 
-use super::cache::{Choice, DELTA_BITS, RowCache};
-use super::connection::{ChunkView, SnapshotSendState};
-use super::store::{Chunk, RowStore, bits};
-use crate::ghost::Slot;
+use super::cache::RowCache;
+use super::connection::SnapshotSendState;
+use super::packet::Packet;
+use super::priority::{Candidates, RowSizes};
+use super::store::RowStore;
 
 /// What the encoder must know of a ghost type.
 pub(crate) struct EncodeType {
     pub layout: RowLayout,
-    pub importance: u32,
     pub prefab: PrefabEntry,
+    pub importance: u32,
+    /// Times per second that a ghost is sent at most, 0 for no limit; and what that means now: every so many ticks.
+    pub max_send_rate_hz: u8,
+    pub send_interval_ticks: u32,
+    /// Rows are predicted from the baseline alone.
+    pub single_baseline: bool,
+    /// Clients go on showing motion after the last row, or predict: that it ended is told while the last row is under way.
+    pub tells_rest: bool,
+    /// Bits of a model, at most.
+    pub model_bits: usize,
+}
+
+impl EncodeType {
+    /// A type that is sent as often as it fits.
+    pub(crate) fn new(layout: RowLayout, prefab: PrefabEntry) -> Self {
+        let model_bits = RowModel::most_bits(&layout);
+        Self {
+            layout,
+            prefab,
+            importance: 1,
+            max_send_rate_hz: 0,
+            send_interval_ticks: 1,
+            single_baseline: false,
+            tells_rest: false,
+            model_bits,
+        }
+    }
 }
 
 /// Counts of one call, for the statistics.
@@ -24,9 +47,13 @@ pub(crate) struct EncodeType {
 pub(crate) struct EncodeCounts {
     pub packets: u32,
     pub bytes: u64,
+    /// Rows in packets, and those that were encoded for it: the others were copied.
     pub rows: u64,
+    pub encoded: u64,
     pub absolute_rows: u64,
+    /// Bits of rows, and of what stands before the rows of a chunk.
     pub row_bits: u64,
+    pub head_bits: u64,
 }
 
 /// What one client's snapshot of one tick starts from.
@@ -38,89 +65,54 @@ pub(crate) struct EncodeRequest<'a> {
     pub return_time_ms: Option<u16>,
     pub command_age: i32,
     pub relevant_ghosts: u32,
-    /// The newest tick of which any packet has arrived.
-    pub newest_acked: Option<NetworkTick>,
     /// Ghost types that the client knows: none beyond is sent.
     pub prefabs_known: u32,
     /// Bytes of one packet.
     pub packet_bytes: usize,
     /// Packets of this tick, at most; bytes are the state's budget.
     pub max_packets: u32,
+    /// Bytes that the budget grows by with each network tick, and the ticks between two of them.
+    pub target_bytes: usize,
+    pub interval_ticks: u32,
     /// The largest message that the fragmented pipeline takes, for a ghost that fills more than a packet alone.
     pub fragmented_bytes: usize,
+    /// No row is predicted from more than its baseline.
+    pub single_baseline: bool,
+    /// Ghosts below this priority wait, but for the first time.
+    pub min_send_importance: u32,
+    pub first_send_importance_multiplier: u32,
 }
 
 /// Where the packets go. True: sent.
 pub(crate) type Transmit<'a> = dyn FnMut(&[u8]) -> bool + 'a;
 
+/// Bits of a lane with the flags before it, at most; and what stands in a packet beside a ghost, prefab list included.
+const MOST_LANE_BITS: usize = 38 + 2;
+const MOST_HEAD_BYTES: usize = 1024;
+// Any ghost that can be registered fits the fragmented pipeline of our drivers, alone.
+const _: () = assert!(
+    limits::MAX_ROW_LANES * MOST_LANE_BITS / 8 + MOST_HEAD_BYTES <= ghostline_transport::limits::MAX_FRAGMENTED_BYTES
+);
+
+/// What became of a candidate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// The next one may follow into the same packet.
+    GoOn,
+    /// The packet is full.
+    Full,
+}
+
 /// Buffers of the encoder, used again for every client and tick.
 #[derive(Default)]
 pub(crate) struct Encoder {
-    packet: BitWriter,
-    rows: RowCache,
-    candidates: Vec<Candidate>,
-    chosen: Vec<Chosen>,
-    pieces: Vec<Piece>,
-    record: Vec<(u32, u64)>,
-    despawns: Vec<DespawnEntry>,
-    despawn_slots: Vec<Slot>,
-    /// Whether the packet holds prefabs or despawns.
-    has_lists: bool,
+    packet: Packet,
+    cache: RowCache,
+    candidates: Candidates,
+    sizes: RowSizes,
     pub counts: EncodeCounts,
-}
-
-/// A chunk with something to say.
-struct Candidate {
-    chunk: usize,
-    priority: u64,
-    /// Ghosts that need bits. Those that don't get them in a packet are not covered by it.
-    wanted: u64,
-    /// Of them, those that no packet of this tick holds yet.
-    left: u64,
-}
-
-/// A chunk of the packet that is being made, with its rows in `Encoder::pieces`.
-struct Chosen {
-    chunk: usize,
-    header: ChunkHeader,
-    pieces: Range<usize>,
-    /// What its predicted rows start from, if it has any.
-    base: Option<PredictionBase>,
-}
-
-/// Bits of the cache that are copied together: one row, or several that lie one behind the other.
-struct Piece {
-    /// A plain row in a predicted chunk, which has to be said.
-    is_exception: bool,
-    /// If not 0: the first row is against another baseline than the one before it, which has to be named.
-    new_age: u32,
-    start: usize,
-    len: usize,
-}
-
-/// Bits of one entry of the prefab list.
-const PREFAB_BITS: usize = 128;
-/// Bits of one despawn, at most.
-const DESPAWN_BITS: usize = 40;
-/// Padding of the last byte, at most.
-const PADDING_BITS: usize = 7;
-/// The counts of both lists, the first prefab's number, and an empty chunk section, at most.
-const LIST_ENDS_BITS: usize = 64;
-/// A share of the packet that despawns may take, at most.
-const DESPAWN_SHARE: f32 = 0.33;
-
-/// Bits of the gap before a chunk, at most.
-fn gap_bits(store: &RowStore) -> usize {
-    2 * packed_bits(store.chunks.len() as u32) as usize
-}
-
-/// Bits that a chunk takes besides its rows and its gap, at most: type, width, two masks, one more name of a baseline.
-fn header_bits(chunk: &Chunk, wanted: u64) -> usize {
-    const BASELINE_BITS: usize = 38;
-    // Whether rows are predicted, and whether from the same base.
-    const PREDICTION_FLAGS: usize = 2;
-    let width = (u64::BITS - wanted.leading_zeros()) as usize;
-    packed_bits(u32::from(chunk.ghost_type)) as usize + 6 + 2 * (1 + width) + PREDICTION_FLAGS + BASELINE_BITS
+    /// A type with a ghost that the driver's largest message can't hold.
+    pub too_large: Option<u16>,
 }
 
 impl Encoder {
@@ -133,54 +125,44 @@ impl Encoder {
         transmit: &mut Transmit<'_>,
     ) {
         self.counts = EncodeCounts::default();
-        self.rows.begin(request.tick, store);
-        self.gather_candidates(request, store, state);
-        let mut first = true;
-        let mut next_candidate = 0;
-        while first
-            || (next_candidate < self.candidates.len()
-                && state.budget_bytes > 0.0
-                && self.counts.packets < request.max_packets)
-        {
-            let before = next_candidate;
-            let sent = self.encode_packet(request, store, state, first, &mut next_candidate, transmit);
-            if !sent || (before == next_candidate && self.chosen.is_empty()) {
+        self.cache.begin(request, store);
+        let encoded = self.cache.encoded;
+        self.candidates.gather(request, store, state, &self.sizes);
+        let budget_bytes = state.budget_bytes.min(request.packet_bytes as f64 * f64::from(request.max_packets));
+        // What got no place in the last tick is first in this one, however much room there seems to be.
+        let fits = self.candidates.expected_bits as f64 <= budget_bytes * 8.0 && state.needed_priority == 0;
+        if !fits {
+            self.candidates.prioritise(request, store, state);
+        }
+        let mut next = 0;
+        for number in 0..request.max_packets.max(1) {
+            let is_first = number == 0;
+            if !is_first && (next >= self.candidates.list.len() || state.budget_bytes <= 0.0) {
                 break;
             }
-            first = false;
+            let before = next;
+            let sent = self.encode_packet(request, store, state, is_first, &mut next, transmit);
+            if !sent || (before == next && self.packet.is_empty()) {
+                break;
+            }
         }
+        self.counts.encoded = self.cache.encoded - encoded;
+        self.note(request, state, next);
     }
 
-    /// Every chunk that holds something new for this client, most urgent first.
-    fn gather_candidates(&mut self, request: &EncodeRequest<'_>, store: &RowStore, state: &mut SnapshotSendState) {
-        self.candidates.clear();
-        if state.settled_revision == Some(store.revision) {
-            return;
-        }
-        let mut settled = true;
-        state.hold_views(store.chunks.len());
-        for (index, (chunk, view)) in store.chunks.iter().zip(&mut state.views).enumerate() {
-            if u32::from(chunk.ghost_type) >= request.prefabs_known {
-                settled = false;
-                continue;
-            }
-            if view.settled_revision == Some(chunk.revision) {
-                continue;
-            }
-            let wanted = wanted_ghosts(chunk, view);
-            if wanted == 0 {
-                view.settled_revision = Some(chunk.revision);
-                continue;
-            }
-            settled = false;
-            let age = view.last_sent.map_or(1, |sent| u64::try_from(request.tick.ticks_since(sent)).unwrap_or(0)) + 1;
-            let importance = request.types.get(usize::from(chunk.ghost_type)).map_or(1, |ty| u64::from(ty.importance));
-            self.candidates.push(Candidate { chunk: index, priority: importance * age, wanted, left: wanted });
-        }
-        if settled {
-            state.settled_revision = Some(store.revision);
-        }
-        self.candidates.sort_unstable_by(|a, b| b.priority.cmp(&a.priority).then(a.chunk.cmp(&b.chunk)));
+    /// What the connection's statistics say of this tick.
+    fn note(&self, request: &EncodeRequest<'_>, state: &mut SnapshotSendState, next: usize) {
+        let rest = self.candidates.list.get(next..).unwrap_or_default();
+        state.needed_priority =
+            rest.iter().find(|candidate| candidate.left != 0).map_or(0, |left| left.priority.max(1));
+        let (unsent, oldest) = self.candidates.left_over();
+        let stats = &mut state.stats;
+        stats.rows += self.counts.rows;
+        stats.absolute_rows += self.counts.absolute_rows;
+        stats.bytes += self.counts.bytes;
+        (stats.unsent_ghosts, stats.oldest_unsent_ticks) = (unsent, oldest);
+        stats.wanted_ghosts = self.candidates.wanted as u32;
+        stats.pressure_ticks = pressure_ticks(request, self.candidates.pressure);
     }
 
     fn encode_packet(
@@ -188,264 +170,120 @@ impl Encoder {
         request: &EncodeRequest<'_>,
         store: &RowStore,
         state: &mut SnapshotSendState,
-        first: bool,
-        next_candidate: &mut usize,
+        is_first: bool,
+        next: &mut usize,
         transmit: &mut Transmit<'_>,
     ) -> bool {
-        self.begin_packet(request, state, first);
-        self.chosen.clear();
-        self.pieces.clear();
-        let capacity_bits = request.packet_bytes * 8;
-        let gap_bits = gap_bits(store);
-        // Besides what lies there already: the number of chunks, the last gap.
-        let tail_bits = packed_bits(self.candidates.len() as u32) as usize + gap_bits + PADDING_BITS;
-        let mut used_bits = self.packet.bit_len() + tail_bits;
+        self.packet.begin(request, state, is_first);
         // What was sent beyond a tick's share is saved up for before more is sent.
-        while state.budget_bytes > 0.0
-            && let Some(candidate) = self.candidates.get_mut(*next_candidate)
-        {
-            let (index, wanted, left) = (candidate.chunk, candidate.wanted, candidate.left);
-            let chunk = &store.chunks[index];
-            let overhead_bits = gap_bits + header_bits(chunk, wanted);
-            let free_bits = capacity_bits.saturating_sub(used_bits + overhead_bits);
-            let Some(view) = state.views.get_mut(index) else { break };
-            let choice = self.rows.choose(request, store, index, view, left, free_bits);
-            if choice.placed == 0 {
-                if !self.chosen.is_empty() {
-                    break;
-                }
-                if self.has_lists {
-                    // It may be the lists that leave no room: the next packet does without despawns.
-                    state.hold_despawns = true;
-                    break;
-                }
-                // Not even one ghost fits into an empty packet: it must be fragmented.
-                let fragment_bits = (request.fragmented_bytes * 8).saturating_sub(used_bits + overhead_bits);
-                let alone = first_from(left, view.resume);
-                let choice = self.rows.choose(request, store, index, view, alone, fragment_bits);
-                view.resume = alone.trailing_zeros() as usize + 1;
-                if choice.placed != 0 {
-                    self.place(chunk, index, wanted & !choice.placed, choice);
-                }
-                *next_candidate += 1;
+        while state.budget_bytes > 0.0 && *next < self.candidates.list.len() {
+            if self.fill(request, store, state, next) == Fill::Full {
                 break;
             }
-            candidate.left &= !choice.placed;
-            let missing = candidate.left;
-            view.resume = if missing == 0 { 0 } else { next_place(missing, choice.placed) };
-            self.place(chunk, index, wanted & !choice.placed, choice);
-            used_bits += overhead_bits + choice.bits + self.base_bits(request, index, store, choice.base);
-            if missing != 0 {
-                break;
-            }
-            *next_candidate += 1;
         }
-        if !first && self.chosen.is_empty() {
+        if !is_first && self.packet.is_empty() {
             return false;
         }
-        self.write_chunks(request, store, state, first);
-        self.send_packet(request, state, transmit)
-    }
-
-    /// Header, prefabs and despawns.
-    fn begin_packet(&mut self, request: &EncodeRequest<'_>, state: &mut SnapshotSendState, first: bool) {
-        self.packet.clear();
-        SnapshotHeader {
-            sequence: state.next_sequence(),
-            epoch: state.epoch,
-            server_tick: request.tick,
-            batch_length: request.batch_length,
-            local_time_ms: request.local_time_ms,
-            return_time_ms: request.return_time_ms,
-            command_age: request.command_age,
-            relevant_ghosts: request.relevant_ghosts,
-        }
-        .encode(&mut self.packet);
-        let known = request.prefabs_known as usize;
-        let mut prefabs = [PrefabEntry { type_id: 0, schema_hash: 0 }; limits::MAX_PREFABS_PER_PACKET as usize];
-        let new = if first { request.types.get(known..).unwrap_or_default() } else { &[] };
-        // The lists leave room for their own ends and for those of the chunks.
-        let room_bits =
-            |packet: &BitWriter| (request.packet_bytes * 8).saturating_sub(packet.bit_len() + LIST_ENDS_BITS);
-        let count = new.len().min(prefabs.len()).min((room_bits(&self.packet) / PREFAB_BITS).max(1));
-        for (entry, ty) in prefabs.iter_mut().zip(new) {
-            *entry = ty.prefab;
-        }
-        write_prefabs(&mut self.packet, request.prefabs_known, &prefabs[..count]);
-        self.despawns.clear();
-        self.despawn_slots.clear();
-        if first && !std::mem::take(&mut state.hold_despawns) {
-            let share_bits = (request.packet_bytes as f32 * 8.0 * DESPAWN_SHARE) as usize;
-            let most = share_bits.min(room_bits(&self.packet)) / DESPAWN_BITS;
-            for (slot, reason) in state.due_despawns().take(most.min(limits::MAX_DESPAWNS_PER_PACKET as usize)) {
-                self.despawns.push(DespawnEntry { ghost_id: slot.id(), reason });
-                self.despawn_slots.push(slot);
-            }
-        }
-        write_despawns(&mut self.packet, &self.despawns);
-        self.has_lists = count > 0 || !self.despawns.is_empty();
-    }
-
-    /// Puts the rows of the last choice into the packet's list, in ascending order; what lies together is copied together.
-    fn place(&mut self, chunk: &Chunk, index: usize, uncovered: u64, choice: Choice) {
-        let Choice { placed, base, .. } = choice;
-        let begin = self.pieces.len();
-        let mut age = 0;
-        for place in bits(placed) {
-            let row = self.rows.chosen[place];
-            let is_delta = row.age != 0;
-            let new_age = if is_delta && row.age != age { row.age } else { 0 };
-            if is_delta {
-                age = row.age;
-            } else {
-                self.counts.absolute_rows += u64::from(!row.has_form);
-            }
-            let is_exception = base.is_some() && !row.has_form;
-            match self.pieces[begin..].last_mut() {
-                Some(last) if new_age == 0 && !is_exception && last.start + last.len == row.start => {
-                    last.len += row.len;
-                }
-                _ => self.pieces.push(Piece { is_exception, new_age, start: row.start, len: row.len }),
-            }
-        }
-        self.counts.rows += u64::from(placed.count_ones());
-        let width = 64 - (placed | uncovered).leading_zeros();
-        self.chosen.push(Chosen {
-            chunk: index,
-            header: ChunkHeader { type_index: u32::from(chunk.ghost_type), width, uncovered, changed: placed },
-            pieces: begin..self.pieces.len(),
-            base,
-        });
-    }
-
-    /// The chunk section: what was chosen, in ascending order, and (in the tick's first packet) what is at rest between.
-    fn write_chunks(&mut self, request: &EncodeRequest<'_>, store: &RowStore, state: &SnapshotSendState, first: bool) {
-        self.chosen.sort_unstable_by_key(|chosen| chosen.chunk);
-        self.packet.write_packed(self.chosen.len() as u32);
-        let rows = self.rows.bits.as_bytes();
-        let mut position = 0;
-        let mut previous = None;
-        for chosen in &self.chosen {
-            let gap = gap_before(store, state, first, position, chosen.chunk);
-            gap.write(&mut self.packet);
-            chosen.header.encode(&mut self.packet);
-            let begin = self.packet.bit_len();
-            self.packet.write_bool(chosen.base.is_some());
-            if let Some(base) = chosen.base {
-                let named = Some((chosen.header.type_index, base));
-                self.packet.write_bool(named == previous);
-                if named != previous {
-                    base.write(&mut self.packet);
-                    let ghost_type = chosen.header.type_index as u16;
-                    if let Some(layout) = request.types.get(usize::from(ghost_type)).map(|ty| &ty.layout)
-                        && let Some(model) = self.rows.models.get(ghost_type, base.age, layout, request.tick)
-                    {
-                        model.write(layout, &mut self.packet);
-                    }
-                }
-                previous = named;
-            }
-            for piece in self.pieces.get(chosen.pieces.clone()).unwrap_or_default() {
-                if piece.is_exception {
-                    RowForm::Plain.write(&mut self.packet);
-                }
-                if piece.new_age == 0 {
-                    self.packet.append_range(rows, piece.start, piece.len);
-                } else {
-                    write_ghost_body(&mut self.packet, GhostBody::Delta { baseline_age: piece.new_age }, &mut None);
-                    self.packet.append_range(rows, piece.start + DELTA_BITS, piece.len - DELTA_BITS);
-                }
-            }
-            self.counts.row_bits += (self.packet.bit_len() - begin) as u64;
-            position = chosen.chunk + 1;
-        }
-        let end = gap_before(store, state, first, position, store.chunks.len());
-        end.write(&mut self.packet);
-    }
-
-    /// Bits that name a base and its model, at most.
-    fn base_bits(
-        &self,
-        request: &EncodeRequest<'_>,
-        index: usize,
-        store: &RowStore,
-        base: Option<PredictionBase>,
-    ) -> usize {
-        let Some(base) = base else { return 0 };
-        let ghost_type = store.chunks.get(index).map_or(0, |chunk| chunk.ghost_type);
-        let known = |chosen: &Chosen| {
-            chosen.chunk != index && (chosen.header.type_index, chosen.base) == (u32::from(ghost_type), Some(base))
-        };
-        // Chunks come in the order of their numbers: if all are alike, only the first names it.
-        let alike = self.chosen.iter().all(|chosen| known(chosen) || chosen.chunk == index) && self.chosen.len() > 1;
-        let model = request.types.get(usize::from(ghost_type)).map_or(0, |ty| RowModel::bit_len(&ty.layout));
-        if alike { 0 } else { 2 * model + (2 * (packed_bits(base.age) + packed_bits(base.span))) as usize }
-    }
-
-    fn send_packet(
-        &mut self,
-        request: &EncodeRequest<'_>,
-        state: &mut SnapshotSendState,
-        transmit: &mut Transmit<'_>,
-    ) -> bool {
-        let bytes = self.packet.as_bytes();
+        let Self { packet, cache, sizes, counts, .. } = self;
+        let bytes = packet.finish(request, store, state, is_first, cache, sizes, counts);
         if !transmit(bytes) {
             return false;
         }
         state.budget_bytes -= bytes.len() as f64;
-        self.counts.packets += 1;
-        self.counts.bytes += bytes.len() as u64;
-        self.record.clear();
-        for chosen in &self.chosen {
-            self.record.push((chosen.chunk as u32, chosen.header.changed));
-            if let Some(view) = state.views.get_mut(chosen.chunk) {
-                view.note_sent(chosen.header.changed, request.tick);
-            }
-        }
-        state.note_sent(request.tick, &self.record, &self.despawn_slots);
+        counts.packets += 1;
+        counts.bytes += bytes.len() as u64;
+        packet.note_sent(request, state);
         true
     }
-}
 
-/// The ghosts of a chunk that this client lacks the present version of.
-fn wanted_ghosts(chunk: &Chunk, view: &ChunkView) -> u64 {
-    let sendable = chunk.sendable();
-    // For all slots at once, without a branch; raw ticks keep the order of ticks.
-    let raw = |tick: Option<NetworkTick>| tick.map_or(0, NetworkTick::raw);
-    let mut newer = 0u64;
-    for (place, (version, acked)) in chunk.versions.iter().zip(&view.acked_ticks).enumerate() {
-        newer |= u64::from(raw(*version).wrapping_sub(raw(*acked)).cast_signed() > 0) << place;
+    /// Puts as much of the next candidate into the packet as fits.
+    fn fill(
+        &mut self,
+        request: &EncodeRequest<'_>,
+        store: &RowStore,
+        state: &mut SnapshotSendState,
+        next: &mut usize,
+    ) -> Fill {
+        let Self { packet, cache, candidates, .. } = self;
+        let Some(candidate) = candidates.list.get_mut(*next) else { return Fill::Full };
+        let index = candidate.chunk as usize;
+        let (Some(chunk), Some(view)) = (store.chunks.get(index), state.views.get(index)) else { return Fill::Full };
+        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return Fill::Full };
+        let capacity_bits = request.packet_bytes * 8;
+        let base = cache.choose_base(request, ty, chunk, index, state, view, candidate.left);
+        let room_bits = packet.room_bits(state, store, ty, chunk.ghost_type, base, capacity_bits);
+        let choice = cache.choose(request, ty, chunk, index, view, base, candidate.left, room_bits);
+        if candidate.is_rest
+            && let Some(earlier) = packet.take(index)
+        {
+            // Nothing is said twice of a chunk in one packet: the rows of both parts become one body.
+            let both = earlier.changed | choice.placed;
+            let base = cache.choose_base(request, ty, chunk, index, state, view, both);
+            let room_bits = packet.room_bits(state, store, ty, chunk.ghost_type, base, capacity_bits);
+            let union = cache.choose(request, ty, chunk, index, view, base, both, room_bits);
+            if choice.placed == 0 || union.placed != both {
+                packet.put_back(earlier);
+                return Fill::Full;
+            }
+            packet.place(request, store, state, index, base, union, cache);
+            candidate.left &= !both;
+        } else if candidate.is_settling && room_bits > 0 || choice.placed != 0 {
+            packet.place(request, store, state, index, base, choice, cache);
+            candidate.left &= !choice.placed;
+        } else if candidate.is_settling || !packet.is_empty() {
+            return Fill::Full;
+        } else {
+            return self.fill_alone(request, store, state, next);
+        }
+        if candidate.left != 0 {
+            return Fill::Full;
+        }
+        *next += 1;
+        Fill::GoOn
     }
-    sendable & (newer | !view.acked)
-}
 
-/// The first of `mask` at `place` or behind it, else the first of all.
-fn first_from(mask: u64, place: usize) -> u64 {
-    let from = 1u64.checked_shl(place as u32).map_or(0, |bit| mask & !(bit - 1));
-    let pick = if from == 0 { mask } else { from };
-    pick & pick.wrapping_neg()
-}
-
-/// Where to go on: the first missing place behind the last one that was placed, or the first missing one.
-fn next_place(missing: u64, placed: u64) -> usize {
-    let last = 63 - placed.leading_zeros().min(63);
-    let behind = missing & !((2u64 << last).wrapping_sub(1));
-    (if behind != 0 { behind } else { missing }).trailing_zeros() as usize
-}
-
-/// What a packet says of the chunks from `position` to `end`: the longest run directly before `end` that is at rest for this
-/// client is quiet, everything before it is skipped.
-fn gap_before(store: &RowStore, state: &SnapshotSendState, first: bool, position: usize, end: usize) -> ChunkGap {
-    if first && position < end && state.settled_revision == Some(store.revision) {
-        return ChunkGap { skipped: 0, quiet: (end - position) as u32 };
+    /// Not even one ghost of the next candidate fits into an empty packet.
+    fn fill_alone(
+        &mut self,
+        request: &EncodeRequest<'_>,
+        store: &RowStore,
+        state: &mut SnapshotSendState,
+        next: &mut usize,
+    ) -> Fill {
+        let Self { packet, cache, candidates, .. } = self;
+        let Some(candidate) = candidates.list.get_mut(*next) else { return Fill::Full };
+        let index = candidate.chunk as usize;
+        let (Some(chunk), Some(view)) = (store.chunks.get(index), state.views.get(index)) else { return Fill::Full };
+        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return Fill::Full };
+        if packet.has_lists {
+            // It may be the lists that leave no room: the next packet does without despawns.
+            state.hold_despawns = true;
+            return Fill::Full;
+        }
+        // It must be fragmented.
+        let alone = candidate.left & candidate.left.wrapping_neg();
+        let base = cache.choose_base(request, ty, chunk, index, state, view, alone);
+        let room_bits = packet.room_bits(state, store, ty, chunk.ghost_type, base, request.fragmented_bytes * 8);
+        let choice = cache.choose(request, ty, chunk, index, view, base, alone, room_bits);
+        if choice.placed != 0 {
+            packet.place(request, store, state, index, base, choice, cache);
+        } else {
+            self.too_large = Some(chunk.ghost_type);
+        }
+        candidate.left &= !alone;
+        *next += usize::from(candidate.left == 0);
+        Fill::Full
     }
-    let at_rest = |index: usize| {
-        let revision = store.chunks.get(index).map(|chunk| chunk.revision);
-        first && revision.is_some() && state.views.get(index).is_some_and(|view| view.settled_revision == revision)
-    };
-    let mut quiet = 0;
-    while quiet < end - position && at_rest(end - quiet - 1) {
-        quiet += 1;
+
+    /// Bytes of all buffers and of what was learned.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.cache.memory_bytes() + self.packet.memory_bytes()
     }
-    ChunkGap { skipped: (end - position - quiet) as u32, quiet: quiet as u32 }
+}
+
+/// Within how many ticks everything that is wanted can be sent once, weighed by importance: a ghost of importance 1 is never older than this, one
+/// of importance 2 than half of it.
+fn pressure_ticks(request: &EncodeRequest<'_>, pressure: u64) -> u32 {
+    let bits_per_tick = request.target_bytes as u64 * 8 / u64::from(request.interval_ticks.max(1));
+    u32::try_from(pressure / bits_per_tick.max(1)).unwrap_or(u32::MAX)
 }

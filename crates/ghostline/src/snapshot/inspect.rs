@@ -29,7 +29,7 @@ pub fn newest_rows(world: &World) -> Vec<GhostRow> {
     snapshots
         .ghosts()
         .filter_map(|ghost| {
-            let (_, lanes) = ghost.history.newest()?;
+            let (_, lanes) = ghost.rows.newest()?;
             Some(GhostRow { ghost_id: ghost.slot.id(), spawn_tick: ghost.spawn_tick, lanes: lanes.to_vec() })
         })
         .collect()
@@ -48,7 +48,7 @@ pub fn visit_newest_rows(world: &World, mut visit: impl FnMut(u32, NetworkTick, 
         }
     } else if let Some(snapshots) = world.get_resource::<ClientSnapshots>() {
         for ghost in snapshots.ghosts() {
-            if let Some((tick, lanes)) = ghost.history.newest() {
+            if let Some((tick, lanes)) = ghost.rows.newest() {
                 visit(ghost.slot.id(), tick, lanes);
             }
         }

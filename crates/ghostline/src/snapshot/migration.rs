@@ -35,13 +35,13 @@ pub(crate) fn put_carried(world: &mut World, carried: CarriedSnapshots) {
     }
 }
 
-/// Server: a connection keeps its epoch alone. A client that is in the game gets the next one with the new world's first snapshot, and drops
+/// Server: a connection keeps its epoch and its counters alone. A client that is in the game gets the next one with the new world's first snapshot, and drops
 /// what it had.
 pub(crate) fn move_send_state(from: &mut EntityWorldMut<'_>, to: &mut EntityWorldMut<'_>) {
-    if let Some(epoch) = from.get::<SnapshotSendState>().map(|state| state.epoch) {
+    if let Some((epoch, stats)) = from.get::<SnapshotSendState>().map(|state| (state.epoch, state.stats)) {
         from.remove::<SnapshotSendState>();
         let mut state = SnapshotSendState::default();
-        state.epoch = epoch;
+        (state.epoch, state.stats) = (epoch, stats);
         to.insert(state);
     }
 }

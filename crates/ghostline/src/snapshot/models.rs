@@ -1,164 +1,205 @@
-//! Which parameters rows are coded with: learned on the server from the rows that it encodes, by ghost type and age of the baseline.
-//! Fixed within a tick, so that all clients share the bits; told to clients in the packets.
+//! Which models rows are coded with: learned on the server from some of the rows that it encodes, by ghost type and age of the baseline.
+//! Fixed within a tick, so that all clients share the bits; named to clients by number (`named`).
 
-use ghostline_wire::{FieldModel, NetworkTick, RowLayout, RowModel};
+use ghostline_wire::{NetworkTick, PredictionBase, RowLayout, RowModel};
 
-/// Baselines of this age and older are one class.
-const AGE_CLASSES: usize = 16;
+use super::learning::{Kind, Residuals, SPANS, Sample, Search};
+use super::store::Chunk;
+
 /// So many rows are looked at before anything is learned from them.
 const ENOUGH_ROWS: u32 = 16;
-/// Beyond so many rows the older ones count half.
-const MEMORY_ROWS: u32 = 1024;
-/// What a lane counts at most, so that one leap doesn't spoil the mean.
-const MOST: u32 = 1 << 16;
+/// After so many rows more a model is looked at again; before, whenever they have doubled.
+const LOOK_AGAIN_ROWS: u64 = 2048;
+/// Rows that are learned from per tick, type and age, at most.
+const ROWS_PER_TICK: u32 = 32;
+/// While little is known every so many rows are learned from, later every so many.
+const LEARN_EVERY: (u64, u64) = (2, 16);
+const LITTLE_KNOWN_ROWS: u64 = 512;
 
-/// The parameters of all ghost types.
+/// A model that clients are told of; never used again for another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) struct ModelId(pub u32);
+
+/// A model in force.
+pub(crate) struct Published {
+    pub id: ModelId,
+    pub model: RowModel,
+    span: u32,
+}
+
+/// Ages of baselines that are one class; older ones are of the last.
+const AGE_CLASSES: [u32; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 40, u32::MAX];
+
+fn age_class(age: u32) -> usize {
+    AGE_CLASSES.partition_point(|most| *most < age)
+}
+
+/// What is known of one ghost type's rows with baselines of one age.
 #[derive(Default)]
-pub(super) struct Models {
-    types: Vec<Vec<Class>>,
-}
-
-/// Of one type and age.
-#[derive(Default, Clone)]
 struct Class {
-    model: Option<RowModel>,
-    /// The tick that the model is fixed in.
-    fixed: Option<NetworkTick>,
-    rows: u32,
-    /// By lane: sums of what is left over if the baseline stays, and if it moves on.
-    lanes: Vec<[u32; 2]>,
-    /// By field: rows in which anything is left over, likewise.
-    fields: Vec<[u32; 2]>,
+    search: Search,
+    kinds: [Learned; 3],
+    /// Whether two earlier rows are worth it.
+    prefers_curve: bool,
+    /// Rows that came by, and those that were learned from; in this tick, too.
+    seen: u64,
+    learned: u64,
+    this_tick: u32,
+    /// What was learned is looked at when so many rows were.
+    next_look: u64,
 }
 
-fn zig_zag(difference: u32) -> u32 {
-    let difference = difference.cast_signed();
-    ((difference << 1) ^ (difference >> 31)).cast_unsigned()
+#[derive(Default)]
+struct Learned {
+    residuals: Residuals,
+    published: Option<Published>,
+}
+
+/// The models of all ghost types.
+#[derive(Default)]
+pub(crate) struct Models {
+    types: Vec<[Option<Box<Class>>; AGE_CLASSES.len()]>,
+    next_id: u32,
+    tick: Option<NetworkTick>,
 }
 
 impl Models {
-    fn class(&mut self, ghost_type: u16, age: u32) -> &mut Class {
-        let index = usize::from(ghost_type);
-        if self.types.len() <= index {
-            self.types.resize_with(index + 1, || vec![Class::default(); AGE_CLASSES]);
+    /// Begins a tick: what was learned until now comes into force.
+    pub(super) fn begin<'a>(&mut self, tick: NetworkTick, layout: impl Fn(usize) -> Option<&'a RowLayout>) {
+        if self.tick.replace(tick) == Some(tick) {
+            return;
         }
-        &mut self.types[index][(age as usize).min(AGE_CLASSES - 1)]
-    }
-
-    /// The parameters in force at this tick; `None` as long as too little is known.
-    pub(super) fn get(
-        &mut self,
-        ghost_type: u16,
-        age: u32,
-        layout: &RowLayout,
-        tick: NetworkTick,
-    ) -> Option<&RowModel> {
-        let class = self.class(ghost_type, age);
-        if class.fixed != Some(tick) {
-            class.fixed = Some(tick);
-            class.learn(layout);
-        }
-        class.model.as_ref()
-    }
-
-    /// Learns from a row, what it was expected to be if it stayed, and if it moved on.
-    pub(super) fn observe(
-        &mut self,
-        ghost_type: u16,
-        age: u32,
-        layout: &RowLayout,
-        row: &[u32],
-        stay: &[u32],
-        move_on: &[u32],
-    ) {
-        let class = self.class(ghost_type, age);
-        class.lanes.resize(layout.lanes(), [0; 2]);
-        class.fields.resize(layout.field_lanes().len(), [0; 2]);
-        class.rows += 1;
-        let mut lanes = row.iter().zip(stay).zip(move_on).zip(&mut class.lanes);
-        for (field, count) in class.fields.iter_mut().zip(layout.field_lanes()) {
-            let mut left = [0; 2];
-            for (((lane, stay), move_on), sums) in lanes.by_ref().take(count) {
-                for (way, expected) in [stay, move_on].into_iter().enumerate() {
-                    let over = zig_zag(lane.wrapping_sub(*expected)).min(MOST);
-                    left[way] |= over;
-                    sums[way] += over;
+        for (index, classes) in self.types.iter_mut().enumerate() {
+            let Some(layout) = layout(index) else { continue };
+            for class in classes.iter_mut().flatten() {
+                class.this_tick = 0;
+                if class.learned >= class.next_look.max(u64::from(ENOUGH_ROWS)) {
+                    class.look(layout, &mut self.next_id);
                 }
             }
-            field[0] += u32::from(left[0] != 0);
-            field[1] += u32::from(left[1] != 0);
         }
+    }
+
+    /// Bytes of what is known.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let classes = self.types.iter().flatten().flatten();
+        let learned: usize = classes.map(|class| size_of::<Class>() + class.memory_bytes()).sum();
+        learned + self.types.capacity() * size_of::<[Option<Box<Class>>; AGE_CLASSES.len()]>()
+    }
+
+    fn class(&self, ghost_type: u16, age: u32) -> Option<&Class> {
+        self.types.get(usize::from(ghost_type))?.get(age_class(age))?.as_deref()
+    }
+
+    /// What rows of this type and age are best predicted from, if the client has those rows; `None` as long as too little is known.
+    pub(super) fn preferred(&self, ghost_type: u16, age: u32) -> Option<PredictionBase> {
+        let class = self.class(ghost_type, age)?;
+        let kind = if class.prefers_curve { Kind::Curve } else { Kind::Slope };
+        let published = class.kinds[kind as usize].published.as_ref();
+        let span = published.map(|published| published.span);
+        // With the baseline alone something is always known first.
+        class.kinds[Kind::Hold as usize].published.as_ref()?;
+        Some(PredictionBase { age, span: span.unwrap_or(0), curved: span.is_some() && kind == Kind::Curve })
+    }
+
+    /// The model for rows that are predicted from this base.
+    pub(super) fn get(&self, ghost_type: u16, base: PredictionBase) -> Option<&Published> {
+        let kind = match base {
+            PredictionBase { span: 0, .. } => Kind::Hold,
+            PredictionBase { curved: true, .. } => Kind::Curve,
+            _ => Kind::Slope,
+        };
+        self.class(ghost_type, base.age)?.kinds[kind as usize].published.as_ref()
+    }
+
+    /// Learns from the row of a slot, if it is its turn.
+    pub(super) fn observe(&mut self, layout: &RowLayout, chunk: &Chunk, place: usize, age: u32, now: NetworkTick) {
+        let index = usize::from(chunk.ghost_type);
+        if self.types.len() <= index {
+            self.types.resize_with(index + 1, || [const { None }; AGE_CLASSES.len()]);
+        }
+        let class = self.types[index][age_class(age)].get_or_insert_default();
+        class.seen += 1;
+        let every = if class.learned < LITTLE_KNOWN_ROWS { LEARN_EVERY.0 } else { LEARN_EVERY.1 };
+        if !class.seen.is_multiple_of(every) || class.this_tick >= ROWS_PER_TICK {
+            return;
+        }
+        let at = |back: u32| chunk.slabs.at(now.sub(back)).row(place);
+        let Some(base) = at(age) else { return };
+        class.this_tick += 1;
+        let mut earlier = [(base, base); SPANS.len()];
+        let mut are_known = true;
+        for (pair, span) in earlier.iter_mut().zip(SPANS) {
+            match (at(age + span), at(age + 2 * span)) {
+                (Some(near), Some(far)) => *pair = (near, far),
+                _ => are_known = false,
+            }
+        }
+        let sample = Sample { age, row: chunk.row(place), base, earlier: are_known.then_some(earlier) };
+        class.learn(layout, sample);
     }
 }
 
 impl Class {
-    fn learn(&mut self, layout: &RowLayout) {
-        if self.rows < ENOUGH_ROWS {
-            return;
-        }
-        let rows = self.rows;
-        let model = self.model.get_or_insert_with(|| RowModel::new(layout));
-        let mut lanes = self.lanes.iter().zip(&mut model.parameters);
-        let mut first = 0;
-        for ((field, seen), count) in model.fields.iter_mut().zip(&self.fields).zip(layout.field_lanes()) {
-            let sums = self.lanes.get(first..first + count).unwrap_or_default();
-            first += count;
-            let total = |way: usize| sums.iter().map(|sum| u64::from(sum[way])).sum::<u64>();
-            let linear = total(1) < total(0);
-            let differing = seen[usize::from(linear)];
-            let usual = differing * 2 > rows;
-            *field = FieldModel { usual, linear };
-            // A field without flags is written by every row, one with flags only when it differs.
-            let written = if usual { rows } else { differing.max(1) };
-            for (sum, parameter) in lanes.by_ref().take(count) {
-                *parameter = parameter_for(sum[usize::from(linear)] / written);
+    fn memory_bytes(&self) -> usize {
+        self.kinds.iter().map(|learned| learned.residuals.memory_bytes()).sum()
+    }
+
+    fn learn(&mut self, layout: &RowLayout, sample: Sample<'_>) {
+        self.learned += 1;
+        self.search.observe(layout, sample);
+        for kind in Kind::ALL {
+            let residuals = &mut self.kinds[kind as usize].residuals;
+            if residuals.span == 0 {
+                let stay = vec![ghostline_wire::Order::Stay; layout.fields().len()];
+                residuals.count_for(layout, SPANS[0], stay);
+            }
+            if kind == Kind::Hold {
+                residuals.observe(layout, kind, sample, sample.base, sample.base);
+            } else if let Some(earlier) = sample.earlier {
+                let place = SPANS.iter().position(|span| *span == residuals.span).unwrap_or(0);
+                let (near, far) = earlier[place];
+                residuals.observe(layout, kind, sample, near, far);
             }
         }
-        if self.rows > MEMORY_ROWS {
-            self.rows /= 2;
-            self.lanes.iter_mut().flatten().chain(self.fields.iter_mut().flatten()).for_each(|sum| *sum /= 2);
+    }
+
+    /// Looks at what was learned: which rows to predict from from now on, and whether another model is better than the one in force.
+    fn look(&mut self, layout: &RowLayout, next_id: &mut u32) {
+        self.next_look = self.learned + self.learned.min(LOOK_AGAIN_ROWS);
+        let mut left = [0; 3];
+        for kind in Kind::ALL {
+            let learned = &mut self.kinds[kind as usize];
+            if kind != Kind::Hold && self.search.rows() >= ENOUGH_ROWS {
+                let (span, orders, bits) = self.search.best(kind, learned.residuals.span);
+                left[kind as usize] = bits;
+                learned.residuals.count_for(layout, span, orders);
+            }
+            learned.publish(layout, next_id);
         }
+        let [_, slope, curve] = left;
+        // Two earlier rows are known less often than one, and their bits shared less often.
+        self.prefers_curve = curve + slope / 25 < slope;
     }
 }
 
-/// The number of low bits that is best for numbers of this mean: those of the median.
-fn parameter_for(mean: u32) -> u8 {
-    (mean * 11 / 16).checked_ilog2().unwrap_or(0).min(15) as u8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ghostline_wire::{ComponentSchema, FieldKind, FieldSchema, Smoothing};
-
-    fn layout() -> RowLayout {
-        let field = |name: &str, kind| FieldSchema {
-            name: name.to_owned(),
-            kind,
-            quantization: 0,
-            smoothing: Smoothing::Clamp,
-            max_smoothing_distance: None,
-        };
-        let fields = vec![field("a", FieldKind::I32), field("b", FieldKind::I32)];
-        RowLayout::new(&[ComponentSchema { name: "C".to_owned(), fields }])
-    }
-
-    #[test]
-    fn steady_motion_is_learned_as_a_slope_and_rest_as_rest() {
-        let (layout, mut models, tick) = (layout(), Models::default(), NetworkTick::new(1));
-        assert_eq!(models.get(0, 6, &layout, tick), None);
-        for index in 0..64 {
-            models.observe(0, 6, &layout, &[index * 50 + index % 3, 7], &[index * 50 - index, 7], &[index * 50, 9]);
+impl Learned {
+    fn publish(&mut self, layout: &RowLayout, next_id: &mut u32) {
+        if self.residuals.rows() < ENOUGH_ROWS {
+            return;
         }
-        assert_eq!(models.get(0, 6, &layout, tick), None, "nothing changes within a tick");
-        let model = models.get(0, 6, &layout, tick.next()).unwrap();
-        assert_eq!(model.fields, [FieldModel { usual: true, linear: true }, FieldModel::default()]);
-        assert_eq!(model.parameters, [0, 0]);
-        assert_eq!(models.get(0, 7, &layout, tick.next()), None, "every age for itself");
-    }
-
-    #[test]
-    fn parameters_grow_with_what_is_left_over() {
-        assert_eq!([0, 1, 3, 10, 100, 65_536].map(parameter_for), [0, 0, 1, 2, 6, 15]);
+        let (model, bits) = self.residuals.best_model(layout);
+        let is_better = self.published.as_ref().is_none_or(|published| {
+            let before = if published.span == self.residuals.span {
+                self.residuals.cost_of(layout, &published.model)
+            } else {
+                u64::MAX
+            };
+            published.model != model && bits + bits / 64 < before
+        });
+        if is_better {
+            *next_id += 1;
+            self.published = Some(Published { id: ModelId(*next_id), model, span: self.residuals.span });
+        }
     }
 }

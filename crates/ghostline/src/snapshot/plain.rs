@@ -2,7 +2,7 @@
 //! use; for measurements and tests that bring their own rows.
 
 use ghostline_wire::{
-    BitReader, DespawnReason, GhostSchema, NetworkTick, PacketSequence, PrefabEntry, Reception, RowLayout,
+    BitReader, DecodeError, DespawnReason, Epoch, GhostSchema, NetworkTick, PrefabEntry, Reception, RowLayout,
     SnapshotAcks, SnapshotHeader,
 };
 
@@ -11,7 +11,9 @@ use super::connection::SnapshotSendState;
 use super::decode::{DecodeType, Decoder, SnapshotError};
 use super::encode::{EncodeRequest, EncodeType, Encoder};
 use super::store::RowStore;
+use super::sweep::sweep;
 use crate::ghost::Slot;
+use crate::stats::SnapshotConnectionStats;
 
 /// How much one client is sent in one tick.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +31,44 @@ impl Default for SendLimits {
     }
 }
 
+/// How a ghost type is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TypeSettings {
+    /// How urgent it is, against others when not everything fits; 1 or more.
+    pub importance: u32,
+    /// A ghost is sent at most every so many ticks; 1: with every snapshot.
+    pub send_interval_ticks: u32,
+    /// Rows are told against one earlier row only.
+    pub single_baseline: bool,
+}
+
+impl Default for TypeSettings {
+    fn default() -> Self {
+        Self { importance: 1, send_interval_ticks: 1, single_baseline: false }
+    }
+}
+
+/// Counts of everything that a server has encoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EncodeTotals {
+    /// Rows in packets.
+    pub rows: u64,
+    /// Rows that were encoded for that; the others were copied.
+    pub encoded_rows: u64,
+    /// Rows against no baseline.
+    pub absolute_rows: u64,
+    /// Bits of rows.
+    pub row_bits: u64,
+    /// Bits of what stands before the rows of a chunk.
+    pub head_bits: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of packets.
+    pub bytes: u64,
+    /// Baselines given up for the bound on memory.
+    pub dropped_baselines: u64,
+}
+
 /// The server's side: the rows of all ghosts, and what each client is known to hold.
 pub struct RowServer {
     store: RowStore,
@@ -36,6 +76,8 @@ pub struct RowServer {
     encoder: Encoder,
     clients: Vec<Peer>,
     tick: NetworkTick,
+    totals: EncodeTotals,
+    max_history_bytes: usize,
 }
 
 /// What the server knows of a client.
@@ -43,6 +85,8 @@ struct Peer {
     state: SnapshotSendState,
     /// Types that the client has been told of.
     prefabs_known: u32,
+    /// The limits that it was last sent within.
+    limits: Option<SendLimits>,
 }
 
 fn prefab(schema: &GhostSchema) -> PrefabEntry {
@@ -52,14 +96,8 @@ fn prefab(schema: &GhostSchema) -> PrefabEntry {
 impl RowServer {
     /// A server without ghosts that knows these types.
     pub fn new(schemas: &[GhostSchema]) -> Self {
-        let types: Vec<EncodeType> = schemas
-            .iter()
-            .map(|schema| EncodeType {
-                layout: RowLayout::new(&schema.components),
-                importance: 1,
-                prefab: prefab(schema),
-            })
-            .collect();
+        let new_type = |schema: &GhostSchema| EncodeType::new(RowLayout::new(&schema.components), prefab(schema));
+        let types: Vec<EncodeType> = schemas.iter().map(new_type).collect();
         let lanes = types.iter().map(|ty| ty.layout.lanes()).collect();
         Self {
             store: RowStore::new(lanes),
@@ -67,7 +105,23 @@ impl RowServer {
             encoder: Encoder::default(),
             clients: Vec::new(),
             tick: NetworkTick::new(0),
+            totals: EncodeTotals::default(),
+            max_history_bytes: usize::MAX,
         }
+    }
+
+    /// Sets how a type is sent, by its place in the list of schemas.
+    pub fn set_type(&mut self, ghost_type: u16, settings: TypeSettings) {
+        if let Some(ty) = self.types.get_mut(usize::from(ghost_type)) {
+            ty.importance = settings.importance.max(1);
+            ty.send_interval_ticks = settings.send_interval_ticks.max(1);
+            ty.single_baseline = settings.single_baseline;
+        }
+    }
+
+    /// Past rows take at most so many bytes; beyond, the slowest client loses its baselines. No bound at first.
+    pub fn set_max_history_bytes(&mut self, bytes: usize) {
+        self.max_history_bytes = bytes;
     }
 
     /// A new ghost of a type, by its place in the list of schemas, from the present tick on. `None`: there is no such type, or no id is left.
@@ -83,7 +137,7 @@ impl RowServer {
         }
         let mut waiting = false;
         for client in &mut self.clients {
-            waiting |= client.state.despawn(&mut self.store, slot, DespawnReason::Destroyed);
+            waiting |= client.state.despawn(slot, DespawnReason::Destroyed);
         }
         if !waiting {
             self.store.free(slot);
@@ -97,23 +151,49 @@ impl RowServer {
         }
     }
 
-    /// Ends the setting of rows for `tick`, which must be newer than the one before.
+    /// Ends the setting of rows for `tick`, which must be newer than the one before. Rows that no client needs any more are given back.
     pub fn seal(&mut self, tick: NetworkTick) {
         self.tick = tick;
         self.store.seal(tick);
+        let clients = &mut self.clients;
+        self.totals.dropped_baselines += sweep(&mut self.store, tick, self.max_history_bytes, &mut |look| {
+            clients.iter_mut().enumerate().for_each(|(number, peer)| look(number, &mut peer.state));
+        });
     }
 
     /// A client that holds nothing yet; returns its number.
     pub fn add_client(&mut self) -> usize {
-        self.clients.push(Peer { state: SnapshotSendState::default(), prefabs_known: 0 });
+        self.clients.push(Peer { state: SnapshotSendState::default(), prefabs_known: 0, limits: None });
         self.clients.len() - 1
+    }
+
+    /// A client starts anew, in a new epoch: it holds nothing.
+    pub fn restart(&mut self, client: usize) {
+        let Some(peer) = self.clients.get_mut(client) else { return };
+        let mut released = Vec::new();
+        peer.state.begin_epoch(|slot| released.push(slot));
+        peer.prefabs_known = 0;
+        self.free(&released);
+    }
+
+    fn free(&mut self, released: &[Slot]) {
+        for slot in released {
+            if self.clients.iter().all(|peer| !peer.state.awaits_despawn(*slot)) {
+                self.store.free(*slot);
+            }
+        }
     }
 
     /// Makes the packets of the tick sealed last for a client and hands them to `transmit`, which says whether a packet was sent. Returns the
     /// bytes of them; 0 for a client that isn't there.
     pub fn encode(&mut self, client: usize, limits: SendLimits, transmit: &mut dyn FnMut(&[u8]) -> bool) -> u64 {
-        let Some(Peer { state, prefabs_known }) = self.clients.get_mut(client) else { return 0 };
-        state.budget_bytes = limits.packet_bytes as f64 * f64::from(limits.max_packets);
+        let Some(Peer { state, prefabs_known, limits: last }) = self.clients.get_mut(client) else { return 0 };
+        let target_bytes = limits.packet_bytes.saturating_mul(limits.max_packets as usize);
+        // What a tick didn't need may be used in the next.
+        state.budget_bytes = match last.replace(limits) {
+            Some(_) => (state.budget_bytes + target_bytes as f64).min(target_bytes as f64 * 2.0),
+            None => target_bytes as f64,
+        };
         let request = EncodeRequest {
             types: &self.types,
             tick: self.tick,
@@ -121,29 +201,36 @@ impl RowServer {
             local_time_ms: 0,
             return_time_ms: Some(0),
             command_age: 0,
-            relevant_ghosts: self.store.live_ghosts(),
-            newest_acked: state.newest_acked_tick,
+            relevant_ghosts: self.store.live_ghosts,
             prefabs_known: *prefabs_known,
             packet_bytes: limits.packet_bytes,
             max_packets: limits.max_packets,
+            target_bytes,
+            interval_ticks: 1,
             fragmented_bytes: ghostline_transport::limits::MAX_FRAGMENTED_BYTES,
+            single_baseline: false,
+            min_send_importance: 0,
+            first_send_importance_multiplier: 1,
         };
         self.encoder.encode(&request, &self.store, state, &mut |bytes| transmit(bytes));
-        self.encoder.counts.bytes
+        let counts = self.encoder.counts;
+        self.totals.rows += counts.rows;
+        self.totals.encoded_rows += counts.encoded;
+        self.totals.absolute_rows += counts.absolute_rows;
+        self.totals.row_bits += counts.row_bits;
+        self.totals.head_bits += counts.head_bits;
+        self.totals.packets += u64::from(counts.packets);
+        self.totals.bytes += counts.bytes;
+        counts.bytes
     }
 
-    /// Takes in what a client acknowledged.
-    pub fn acknowledge(&mut self, client: usize, acks: &SnapshotAcks) {
-        let Self { store, clients, types, .. } = self;
-        let Some(peer) = clients.get_mut(client) else { return };
+    /// Takes in what a client acknowledged in its epoch.
+    pub fn acknowledge(&mut self, client: usize, epoch: Epoch, acks: &SnapshotAcks) {
+        let Some(peer) = self.clients.get_mut(client).filter(|peer| peer.state.epoch == epoch) else { return };
         let mut released = Vec::new();
-        peer.state.acknowledge(store, acks.iter(), |slot| released.push(slot));
-        peer.prefabs_known = types.len() as u32;
-        for slot in released {
-            if clients.iter().all(|peer| !peer.state.awaits_despawn(slot)) {
-                store.free(slot);
-            }
-        }
+        peer.state.acknowledge(&self.store, acks, |slot| released.push(slot));
+        peer.prefabs_known = self.types.len() as u32;
+        self.free(&released);
     }
 
     /// The present row of a ghost.
@@ -151,6 +238,27 @@ impl RowServer {
         let slot = Slot::from_id(ghost_id)?;
         let chunk = self.store.chunks.get(slot.chunk())?;
         (chunk.live & slot.bit() != 0).then(|| chunk.row(slot.place()))
+    }
+
+    /// Counts since the server was made.
+    pub fn totals(&self) -> EncodeTotals {
+        self.totals
+    }
+
+    /// Counters of one client's snapshots.
+    pub fn connection_stats(&self, client: usize) -> Option<SnapshotConnectionStats> {
+        Some(self.clients.get(client)?.state.stats)
+    }
+
+    /// Bytes of everything: rows present and past, what is known of clients, buffers.
+    pub fn memory_bytes(&self) -> usize {
+        let clients: usize = self.clients.iter().map(|peer| peer.state.memory_bytes()).sum();
+        self.store.memory_bytes() + self.encoder.memory_bytes() + clients
+    }
+
+    /// Bytes of past rows.
+    pub fn history_bytes(&self) -> usize {
+        self.store.history_bytes()
     }
 }
 
@@ -171,177 +279,64 @@ impl RowClient {
         Self { decoder: Decoder::default(), types, snapshots: ClientSnapshots::default() }
     }
 
-    /// Takes in one packet; a duplicate changes nothing. False: the bytes are not a packet for what this client holds.
-    pub fn decode(&mut self, packet: &[u8]) -> bool {
-        self.try_decode(packet).is_ok()
+    /// Takes in one packet. A duplicate changes nothing, one of an older epoch neither, nor one that was overtaken by too much; a newer epoch
+    /// drops everything.
+    ///
+    /// # Errors
+    /// The bytes are not a packet for what this client holds.
+    pub fn decode(&mut self, packet: &[u8]) -> Result<(), DecodeError> {
+        match self.try_decode(packet) {
+            Ok(()) | Err(SnapshotError::Overtaken) => Ok(()),
+            Err(SnapshotError::Malformed(error)) => Err(error),
+            Err(SnapshotError::UnknownPrefab(_)) => Err(DecodeError::BadValue { what: "ghost type" }),
+        }
     }
 
     fn try_decode(&mut self, packet: &[u8]) -> Result<(), SnapshotError> {
         let mut input = BitReader::new(packet.get(1..).unwrap_or_default());
         let header = SnapshotHeader::decode(&mut input)?;
+        if self.snapshots.epoch.is_none_or(|known| header.epoch.is_newer_than(known)) {
+            self.snapshots.reset(Some(header.epoch));
+        }
+        if self.snapshots.epoch != Some(header.epoch) {
+            return Ok(());
+        }
         let mut received = self.snapshots.received.clone();
         if !matches!(received.receive(header.sequence), Reception::New | Reception::Late) {
             return Ok(());
         }
-        self.decoder.decode_lists(&mut input, &self.types, &mut self.snapshots)?;
+        self.decoder.decode_lists(&header, &mut input, &self.types, &mut self.snapshots)?;
         self.decoder.decode_chunks(&header, &mut input, &self.types, &mut self.snapshots)?;
         self.snapshots.received = received;
+        let newest = self.snapshots.newest_tick;
+        self.snapshots.newest_tick = Some(newest.map_or(header.server_tick, |newest| newest.max(header.server_tick)));
         Ok(())
     }
 
-    /// What to tell the server; `None` before the first packet.
-    pub fn acks(&self) -> Option<SnapshotAcks> {
-        self.snapshots.received.acks()
+    /// What to tell the server, and of which epoch; `None` before the first packet.
+    pub fn acks(&self) -> Option<(Epoch, SnapshotAcks)> {
+        self.snapshots.epoch.zip(self.snapshots.received.acks())
     }
 
     /// The newest row of a ghost and the tick that it is from.
     pub fn row(&self, ghost_id: u32) -> Option<(NetworkTick, &[u32])> {
-        self.snapshots.ghost(Slot::from_id(ghost_id)?)?.history.newest()
+        self.snapshots.ghost(Slot::from_id(ghost_id)?)?.rows.newest()
     }
 
-    /// The sequence number of the newest packet.
-    pub fn newest_packet(&self) -> Option<PacketSequence> {
-        self.acks().map(|acks| acks.newest)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ghostline_wire::{ComponentSchema, FieldKind, FieldSchema, Smoothing};
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn schema() -> GhostSchema {
-        let field = |name: &str, kind| FieldSchema {
-            name: name.to_owned(),
-            kind,
-            quantization: 1,
-            smoothing: Smoothing::Clamp,
-            max_smoothing_distance: None,
-        };
-        let component = |name: &str, fields| ComponentSchema { name: name.to_owned(), fields };
-        GhostSchema {
-            name: "thing".to_owned(),
-            options: String::new(),
-            components: vec![
-                component("Place", vec![field("value", FieldKind::Vec3), field("level", FieldKind::U8)]),
-                component("Lit", vec![field("value", FieldKind::Bool)]),
-            ],
-        }
+    /// The newest tick at which a ghost's newest row is known to have been the present one.
+    pub fn known_until(&self, ghost_id: u32) -> Option<NetworkTick> {
+        let ghost = self.snapshots.ghost(Slot::from_id(ghost_id)?)?;
+        let (tick, _) = ghost.rows.newest()?;
+        Some(ghost.coverage.newest_between(ghost.slot.place(), tick, None).unwrap_or(tick))
     }
 
-    /// What the link and the game do, all from one seed.
-    #[derive(Debug, Clone, Copy)]
-    struct Weather {
-        seed: u64,
-        loss_percent: u64,
-        max_delay: u64,
-        ghosts: usize,
-        packet_bytes: usize,
-        moving_percent: u64,
-        despawn_percent: u64,
+    /// How many ghosts it holds.
+    pub fn ghosts(&self) -> usize {
+        self.snapshots.ghosts().count()
     }
 
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % n.max(1)
-        }
-    }
-
-    fn play(weather: Weather) {
-        let schemas = [schema()];
-        let (mut server, mut client) = (RowServer::new(&schemas), RowClient::new(&schemas));
-        server.add_client();
-        let mut dice = Dice(weather.seed);
-        let mut ghosts: Vec<(u32, [u32; 5], bool)> = Vec::new();
-        let mut truth: BTreeMap<(u32, u32), [u32; 5]> = BTreeMap::new();
-        let (mut packets, mut acks) = (Vec::new(), Vec::new());
-        let limits = SendLimits { packet_bytes: weather.packet_bytes, max_packets: 3 };
-        const STORMY: u32 = 150;
-        for index in 1..STORMY + 100 {
-            let (tick, is_stormy) = (NetworkTick::new(index), index < STORMY);
-            while ghosts.len() < weather.ghosts {
-                let Some(id) = server.spawn(0) else { break };
-                ghosts.push((id, [0; 5], false));
-            }
-            for (id, row, moving) in &mut ghosts {
-                if is_stormy && dice.below(20) == 0 {
-                    *moving = dice.below(100) < weather.moving_percent;
-                }
-                if is_stormy && *moving {
-                    row[0] = row[0].wrapping_add(40 + dice.below(5) as u32);
-                    row[1] = row[1].wrapping_sub(7);
-                    row[4] = dice.below(2) as u32;
-                    if dice.below(40) == 0 {
-                        row[2] = (dice.below(1 << 32)) as u32;
-                    }
-                }
-                server.set_lanes(*id, 0, row);
-                truth.insert((index, *id), *row);
-            }
-            server.seal(tick);
-            acks.retain(|(due, heard)| {
-                let due = *due <= u64::from(index);
-                if due {
-                    server.acknowledge(0, heard);
-                }
-                !due
-            });
-            server.encode(0, limits, &mut |packet| {
-                assert!(packet.len() <= weather.packet_bytes, "{} bytes", packet.len());
-                let copies = if is_stormy {
-                    u64::from(dice.below(100) >= weather.loss_percent) + u64::from(dice.below(30) == 0)
-                } else {
-                    1
-                };
-                for _ in 0..copies {
-                    let delay = if is_stormy { dice.below(weather.max_delay) } else { 1 };
-                    packets.push((u64::from(index) + delay, packet.to_vec()));
-                }
-                true
-            });
-            packets.retain(|(due, packet)| {
-                let due = *due <= u64::from(index);
-                if due {
-                    assert!(client.decode(packet), "tick {index}");
-                }
-                !due
-            });
-            for (id, ..) in &ghosts {
-                if let Some((tick, row)) = client.row(*id) {
-                    assert_eq!(Some(row), truth.get(&(tick.index(), *id)).map(|row| &row[..]), "ghost {id} at {tick}");
-                }
-            }
-            if let Some(heard) = client.acks().filter(|_| !is_stormy || dice.below(100) >= weather.loss_percent) {
-                acks.push((u64::from(index) + 1 + if is_stormy { dice.below(weather.max_delay) } else { 0 }, heard));
-            }
-            if is_stormy && dice.below(100) < weather.despawn_percent && !ghosts.is_empty() {
-                let (id, ..) = ghosts.swap_remove(dice.below(ghosts.len() as u64) as usize);
-                server.despawn(id);
-            }
-        }
-        for (id, row, _) in &ghosts {
-            assert_eq!(client.row(*id).map(|(_, row)| row), Some(&row[..]), "ghost {id} in the end");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-        #[test]
-        fn whatever_the_link_does_a_row_is_the_servers_of_its_tick_and_the_last_ones_arrive(
-            seed in any::<u64>(),
-            loss_percent in prop_oneof![Just(0), 0..60u64],
-            max_delay in 1..20u64,
-            ghosts in 1..150usize,
-            packet_bytes in 150..1_200usize,
-            moving_percent in 0..=100u64,
-            despawn_percent in prop_oneof![Just(0), 0..40u64],
-        ) {
-            play(Weather { seed, loss_percent, max_delay, ghosts, packet_bytes, moving_percent, despawn_percent });
-        }
+    /// Bytes of rows.
+    pub fn memory_bytes(&self) -> usize {
+        self.snapshots.memory_bytes()
     }
 }

@@ -10,7 +10,7 @@ use crate::connection::{
     NetworkStreamDriver, NetworkStreamInGame, close, live_connections,
 };
 use crate::ghost::GhostRegistry;
-use crate::stats::NetworkStats;
+use crate::stats::{NetworkStats, SnapshotPacketLossStatistics};
 use crate::world::{FrameClock, kind_of, with_taken};
 
 /// The decoder of a client world with the ghost types that it knows.
@@ -56,7 +56,7 @@ pub fn receive(world: &mut World) {
             }
         }
     }
-    let count = world.resource::<ClientSnapshots>().count();
+    let count = world.resource::<ClientSnapshots>().count;
     let mut shown = world.resource_mut::<GhostCount>();
     if *shown != count {
         *shown = count;
@@ -77,8 +77,13 @@ fn leave_game(world: &mut World, entity: Entity) {
 
 fn take_in(world: &mut World, entity: Entity, packet: &[u8]) {
     if let Err(error) = decode(world, entity, packet) {
+        if error == SnapshotError::Overtaken {
+            world.resource_mut::<NetworkStats>().overtaken_snapshot_packets += 1;
+            return;
+        }
         world.resource_mut::<NetworkStats>().invalid_messages += 1;
         match error {
+            SnapshotError::Overtaken => {}
             SnapshotError::UnknownPrefab(entry) => {
                 tracing::error!(
                     "the server has a ghost type that this program lacks or knows with other components (type {:016x}, schema {:016x}); \
@@ -126,12 +131,17 @@ fn decode(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Snapsh
             return Ok(());
         }
         let mut received = snapshots.received.clone();
-        if !matches!(received.receive(header.sequence), Reception::New | Reception::Late) {
+        let before = received.acks().map(|acks| acks.newest);
+        let reception = received.receive(header.sequence);
+        if let Some(mut statistics) = world.get_mut::<SnapshotPacketLossStatistics>(entity) {
+            statistics.note(before, header.sequence, reception);
+        }
+        if !matches!(reception, Reception::New | Reception::Late) {
             return Ok(());
         }
         with_taken(world, |world, state: &mut SnapshotDecoder| {
             let SnapshotDecoder { decoder, types } = state;
-            decoder.decode_lists(&mut input, types, snapshots)?;
+            decoder.decode_lists(&header, &mut input, types, snapshots)?;
             if !kind_of(world).is_thin_client() {
                 decoder.decode_chunks(&header, &mut input, types, snapshots)?;
             }
@@ -152,14 +162,17 @@ fn note_header(world: &mut World, entity: Entity, header: &SnapshotHeader, snaps
     let is_newest = snapshots.newest_tick.is_none_or(|newest| header.server_tick.is_newer_than(newest));
     if is_newest {
         snapshots.newest_tick = Some(header.server_tick);
-        snapshots.relevant_on_server = header.relevant_ghosts;
     }
     let Some(mut ack) = world.get_mut::<NetworkSnapshotAck>(entity) else { return };
-    if !waited {
-        ack.rtt.on_packet(now_ms, header.local_time_ms, header.return_time_ms);
+    if let Some(clock) = header.clock.as_ref().filter(|_| !waited) {
+        ack.rtt.on_packet(now_ms, clock.local_time_ms, clock.return_time_ms);
     }
-    if is_newest {
-        ack.last_received_snapshot_by_local = Some(header.server_tick);
-        ack.server_command_age = header.command_age;
+    if !is_newest {
+        return;
+    }
+    ack.last_received_snapshot_by_local = Some(header.server_tick);
+    if let Some(clock) = &header.clock {
+        ack.server_command_age = clock.command_age;
+        snapshots.count.on_server = clock.relevant_ghosts.unwrap_or(snapshots.count.on_server);
     }
 }

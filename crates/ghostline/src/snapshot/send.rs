@@ -2,20 +2,45 @@
 
 use bevy_ecs::prelude::{Component, Entity, Mut, Resource, World};
 use ghostline_transport::Pipeline;
+use ghostline_wire::NetworkTick;
 
 use super::connection::SnapshotSendState;
 use super::encode::EncodeRequest;
 use super::server::ServerSnapshots;
+use super::sweep::sweep;
 use crate::connection::{NetworkSnapshotAck, NetworkStreamDriver, NetworkStreamInGame, live_connections, own_handle};
-use crate::stats::NetworkStats;
-use crate::time::{ClientServerTickRate, NetworkTime};
+use crate::ghost::GhostRegistry;
+use crate::stats::{NetworkStats, SnapshotConnectionStats};
+use crate::time::{ClientServerTickRate, NetworkTime, max_send_rate_interval};
 use crate::world::FrameClock;
 
-/// How much is sent in snapshots. A resource of server worlds.
-#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// How much is sent in snapshots, and what is left out when not everything fits. A resource of server worlds.
+#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GhostSendSystemData {
     /// Bytes of snapshots per client and network tick; 0 (the default): one datagram. At least [`MIN_SNAPSHOT_BYTES`].
     pub default_snapshot_packet_size: usize,
+    /// Ghosts whose importance × ticks since they were sent is below this wait, except for the first time. Default 0.
+    pub min_send_importance: u32,
+    /// How much more urgent than any other a ghost is that a client never had: by so many times what was needed last to be sent at all. 0: as
+    /// urgent as others. Default 1.
+    pub first_send_importance_multiplier: u32,
+    /// No row is predicted from more than one earlier one, whatever the prefabs say. Default: off.
+    pub force_single_baseline: bool,
+    /// Bytes of past rows that the server keeps as clients' baselines. Beyond it the slowest client gets whole rows instead of differences.
+    /// Default 64 MiB.
+    pub max_history_bytes: usize,
+}
+
+impl Default for GhostSendSystemData {
+    fn default() -> Self {
+        Self {
+            default_snapshot_packet_size: 0,
+            min_send_importance: 0,
+            first_send_importance_multiplier: 1,
+            force_single_baseline: false,
+            max_history_bytes: 64 << 20,
+        }
+    }
 }
 
 /// Bytes of snapshots per network tick for this connection, instead of the default. Set by the game on the server.
@@ -44,17 +69,55 @@ pub fn send(world: &mut World) {
         follow_in_game(world, &mut snapshots);
         if !is_catch_up || rate.send_snapshots_for_catch_up_ticks {
             snapshots.collect(world, tick);
-            let interval = rate.send_interval().max(1) as usize;
-            let share = in_game.len().div_ceil(interval);
-            let start = share * (snapshots.send_counter as usize % interval);
-            snapshots.send_counter = snapshots.send_counter.wrapping_add(1);
-            let relevant_ghosts = snapshots.store.live_ghosts();
-            for &entity in in_game.iter().skip(start).take(share) {
-                send_to(world, &mut snapshots, entity, tick, batch_length, relevant_ghosts);
+            let interval = rate.send_interval().max(1);
+            for ty in &mut snapshots.types {
+                let network_ticks =
+                    max_send_rate_interval(ty.max_send_rate_hz, rate.network_tick_rate.max(1).unsigned_abs());
+                ty.send_interval_ticks = network_ticks.saturating_mul(interval);
             }
+            let share = in_game.len().div_ceil(interval as usize);
+            let start = share * (snapshots.send_counter % interval) as usize;
+            snapshots.send_counter = snapshots.send_counter.wrapping_add(1);
+            let now = SendTime { tick, batch_length, interval };
+            for &entity in in_game.iter().skip(start).take(share) {
+                send_to(world, &mut snapshots, entity, now);
+            }
+            sweep_rows(world, &mut snapshots, tick, &in_game);
         }
         snapshots.in_game = in_game;
     });
+}
+
+/// When a snapshot is made.
+#[derive(Clone, Copy)]
+struct SendTime {
+    tick: NetworkTick,
+    batch_length: u32,
+    /// Ticks from one snapshot of a connection to the next.
+    interval: u32,
+}
+
+/// Gives back the past rows that no client needs.
+fn sweep_rows(world: &mut World, snapshots: &mut ServerSnapshots, tick: NetworkTick, in_game: &[Entity]) {
+    let most_bytes = send_data(world).max_history_bytes;
+    let dropped = sweep(&mut snapshots.store, tick, most_bytes, &mut |look| {
+        for (number, &entity) in in_game.iter().enumerate() {
+            if let Some(mut state) = world.get_mut::<SnapshotSendState>(entity) {
+                look(number, &mut state);
+            }
+        }
+    });
+    if dropped > 0 {
+        world.resource_mut::<NetworkStats>().dropped_baselines += dropped;
+        tracing::warn!(
+            "past rows take more than {most_bytes} bytes: {dropped} baselines of the slowest client were given up, it gets whole rows instead; \
+             raise `GhostSendSystemData::max_history_bytes`, or replicate less"
+        );
+    }
+}
+
+fn send_data(world: &World) -> GhostSendSystemData {
+    world.get_resource::<GhostSendSystemData>().copied().unwrap_or_default()
 }
 
 /// A connection that enters the game starts anew, in a new epoch; one that leaves it holds nothing.
@@ -77,20 +140,13 @@ fn follow_in_game(world: &mut World, snapshots: &mut ServerSnapshots) {
 /// Begins a new epoch for a connection.
 pub(super) fn restart(state: &mut SnapshotSendState, snapshots: &mut ServerSnapshots) {
     let mut released = Vec::new();
-    state.begin_epoch(&mut snapshots.store, |slot| released.push(slot));
+    state.begin_epoch(|slot| released.push(slot));
     for slot in released {
         snapshots.released_by_one(slot);
     }
 }
 
-fn send_to(
-    world: &mut World,
-    snapshots: &mut ServerSnapshots,
-    entity: Entity,
-    tick: ghostline_wire::NetworkTick,
-    batch_length: u32,
-    relevant_ghosts: u32,
-) {
+fn send_to(world: &mut World, snapshots: &mut ServerSnapshots, entity: Entity, now: SendTime) {
     let Some(handle) = own_handle(world, entity) else { return };
     let now_ms = world.resource::<FrameClock>().now_ms_u16();
     let Some(ack) = world.get::<NetworkSnapshotAck>(entity) else { return };
@@ -99,7 +155,8 @@ fn send_to(
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
     let datagram = facade.max_datagram_bytes(handle);
     let fragmented_bytes = facade.max_fragmented_bytes(handle);
-    let target = target_bytes(world, entity, datagram);
+    let data = send_data(world);
+    let target = target_bytes(world, entity, data, datagram);
     let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state))
     else {
         return;
@@ -109,18 +166,22 @@ fn send_to(
     let ServerSnapshots { store, types, encoder, .. } = snapshots;
     let request = EncodeRequest {
         types,
-        tick,
-        batch_length,
+        tick: now.tick,
+        batch_length: now.batch_length,
         local_time_ms: now_ms,
         return_time_ms,
         command_age,
-        relevant_ghosts,
-        newest_acked: state.newest_acked_tick,
+        relevant_ghosts: store.live_ghosts,
         // A client that claims to know more than there is knows nothing.
         prefabs_known: if prefabs_known > types_len { 0 } else { prefabs_known },
         packet_bytes: target.min(datagram),
         max_packets: target.div_ceil(datagram.max(1)).max(1) as u32,
+        target_bytes: target,
+        interval_ticks: now.interval,
         fragmented_bytes,
+        single_baseline: data.force_single_baseline,
+        min_send_importance: data.min_send_importance,
+        first_send_importance_multiplier: data.first_send_importance_multiplier,
     };
     let mut facade = world.resource_mut::<NetworkStreamDriver>();
     encoder.encode(&request, store, &mut state, &mut |bytes| {
@@ -134,6 +195,12 @@ fn send_to(
         }
     });
     let counts = encoder.counts;
+    if let Some(ghost_type) = encoder.too_large.take() {
+        report_too_large(world, snapshots, ghost_type, fragmented_bytes);
+    }
+    if let Some(mut stats) = world.get_mut::<SnapshotConnectionStats>(entity) {
+        *stats = state.stats;
+    }
     if let Some(mut slot) = world.get_mut::<SnapshotSendState>(entity) {
         *slot = state;
     }
@@ -141,16 +208,27 @@ fn send_to(
     stats.sent_snapshot_packets += u64::from(counts.packets);
     stats.sent_snapshot_bytes += counts.bytes;
     stats.sent_bytes += counts.bytes;
-    stats.encoded_rows += counts.rows;
+    stats.sent_rows += counts.rows;
+    stats.encoded_rows += counts.encoded;
     stats.absolute_rows += counts.absolute_rows;
     stats.row_bits += counts.row_bits;
 }
 
-fn target_bytes(world: &World, entity: Entity, datagram: usize) -> usize {
+/// Says once per type that a ghost can't be sent.
+fn report_too_large(world: &World, snapshots: &mut ServerSnapshots, ghost_type: u16, most_bytes: usize) {
+    if snapshots.reported_too_large.contains(&ghost_type) {
+        return;
+    }
+    snapshots.reported_too_large.push(ghost_type);
+    let name = world.resource::<GhostRegistry>().get(ghost_type).map_or("?", |ty| &ty.prefab.name);
+    tracing::error!(
+        "a ghost of type `{name}` is larger than the {most_bytes} bytes that this connection's driver carries in one message; it is not sent. \
+         Replicate less of it, or use a driver with larger messages"
+    );
+}
+
+fn target_bytes(world: &World, entity: Entity, data: GhostSendSystemData, datagram: usize) -> usize {
     let own = world.get::<NetworkStreamSnapshotTargetSize>(entity).map(|size| size.value);
-    let default = world
-        .get_resource::<GhostSendSystemData>()
-        .map(|data| data.default_snapshot_packet_size)
-        .filter(|&size| size > 0);
+    let default = Some(data.default_snapshot_packet_size).filter(|&size| size > 0);
     own.or(default).unwrap_or(datagram).max(MIN_SNAPSHOT_BYTES.min(datagram))
 }

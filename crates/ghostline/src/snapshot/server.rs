@@ -6,14 +6,13 @@ use bevy_ecs::lifecycle::HookContext;
 use bevy_ecs::prelude::{Entity, Resource, World};
 use bevy_ecs::world::{DeferredWorld, EntityWorldMut};
 use ghostline_wire::{DespawnReason, NetworkTick, PrefabEntry};
-use std::any::TypeId;
 
 use super::connection::SnapshotSendState;
 use super::encode::{EncodeType, Encoder};
 use super::store::RowStore;
 use crate::connection::live_connections;
-use crate::ghost::{ColumnCollector, GhostRegistry, Slot};
-use crate::stats::NetworkStats;
+use crate::ghost::{ColumnCollector, GhostMode, GhostOptimizationMode, GhostRegistry, GhostType, Slot, columns_of};
+use crate::stats::{NetworkStats, SnapshotConnectionStats};
 
 /// One component type of all ghosts.
 struct CollectedColumn {
@@ -37,33 +36,20 @@ pub(crate) struct ServerSnapshots {
     pub send_counter: u32,
     /// The connections of this tick, for the memory.
     pub in_game: Vec<Entity>,
+    /// Ghost types that were said to be too large for a driver.
+    pub reported_too_large: Vec<u16>,
 }
 
 impl ServerSnapshots {
     /// The state for the ghost types of this world.
     pub(crate) fn for_world(world: &mut World) -> Self {
-        let mut columns: Vec<(TypeId, fn(&mut World) -> Box<dyn ColumnCollector>, Vec<Option<usize>>)> = Vec::new();
         let registry = world.get_resource_or_init::<GhostRegistry>();
-        let count = registry.types.len();
-        let mut types = Vec::with_capacity(count);
-        for (index, ty) in registry.types.iter().enumerate() {
-            for (vtable, lanes) in &ty.components {
-                let position = columns.iter().position(|(id, ..)| *id == vtable.type_id).unwrap_or_else(|| {
-                    columns.push((vtable.type_id, vtable.new_column, vec![None; count]));
-                    columns.len() - 1
-                });
-                columns[position].2[index] = Some(lanes.start);
-            }
-            types.push(EncodeType {
-                layout: ty.layout.clone(),
-                importance: ty.prefab.importance,
-                prefab: PrefabEntry { type_id: ty.schema.type_id(), schema_hash: ty.schema.hash() },
-            });
-        }
+        let types: Vec<EncodeType> = registry.types.iter().map(encode_type).collect();
+        let columns = columns_of(&registry);
         let lanes = types.iter().map(|ty| ty.layout.lanes()).collect();
         let columns = columns
             .into_iter()
-            .map(|(_, new_column, lane_of_type)| CollectedColumn { collector: new_column(world), lane_of_type })
+            .map(|(vtable, lane_of_type)| CollectedColumn { collector: (vtable.new_column)(world), lane_of_type })
             .collect();
         Self { store: RowStore::new(lanes), types, columns, ..Self::default() }
     }
@@ -101,7 +87,7 @@ impl ServerSnapshots {
         let mut waiting = 0;
         for entity in live_connections(world) {
             if let Some(mut state) = world.get_mut::<SnapshotSendState>(entity) {
-                waiting += u32::from(state.despawn(&mut self.store, slot, DespawnReason::Destroyed));
+                waiting += u32::from(state.despawn(slot, DespawnReason::Destroyed));
             }
         }
         if waiting == 0 {
@@ -127,9 +113,21 @@ impl ServerSnapshots {
     }
 }
 
+/// A ghost type as the encoder sees it. How often it is sent follows from the tick rates, each time.
+fn encode_type(ty: &GhostType) -> EncodeType {
+    let prefab = PrefabEntry { type_id: ty.schema.type_id(), schema_hash: ty.schema.hash() };
+    EncodeType {
+        importance: ty.prefab.importance,
+        max_send_rate_hz: ty.prefab.max_send_rate_hz,
+        single_baseline: ty.prefab.single_baseline || ty.prefab.optimization_mode == GhostOptimizationMode::Static,
+        tells_rest: ty.prefab.mode != GhostMode::Interpolated || ty.extrapolates(),
+        ..EncodeType::new(ty.layout.clone(), prefab)
+    }
+}
+
 /// Gives a new connection entity its snapshot state.
 pub(crate) fn attach_server_state(entity: &mut EntityWorldMut<'_>) {
-    entity.insert(SnapshotSendState::default());
+    entity.insert((SnapshotSendState::default(), SnapshotConnectionStats::default()));
 }
 
 /// A connection that ended holds no rows and no slots.
@@ -152,7 +150,7 @@ pub(super) fn release_removed(mut world: DeferredWorld<'_>, context: HookContext
 
 fn release(snapshots: &mut ServerSnapshots, state: &mut SnapshotSendState) {
     let mut released = Vec::new();
-    state.release(&mut snapshots.store, |slot| released.push(slot));
+    state.release(|slot| released.push(slot));
     for slot in released {
         snapshots.released_by_one(slot);
     }

@@ -40,15 +40,11 @@ fn mourn_ghosts_despawned_by_hand(world: &mut World) {
     let lost = std::mem::take(&mut world.resource_mut::<LostGhosts>().0);
     for (instance, entity) in lost {
         let mut snapshots = world.resource_mut::<ClientSnapshots>();
+        let Some((slot, spawn_tick)) = instance.slot().zip(instance.spawn_tick) else { continue };
         // What the library despawns it holds no more.
-        let held = instance
-            .slot()
-            .and_then(|slot| snapshots.ghost_mut(slot))
-            .filter(|ghost| ghost.entity == Some(entity) && Some(ghost.spawn_tick) == instance.spawn_tick);
-        let Some(ghost) = held else { continue };
-        (ghost.entity, ghost.shown) = (None, None);
-        let slot = ghost.slot;
-        snapshots.waiting.push(slot);
+        if !snapshots.lose_entity(slot, spawn_tick, entity) {
+            continue;
+        }
         let name = world.resource::<GhostRegistry>().get(instance.ghost_type).map_or("?", |ty| &ty.prefab.name);
         tracing::error!(
             "ghost {} of type `{name}` was despawned by this client's game; ghosts are the server's, so it is made again. Despawn it on the \
@@ -66,11 +62,9 @@ fn spawn_if_due(
     interpolation_tick: NetworkTick,
     own: Option<NetworkId>,
 ) -> bool {
-    let Some(ghost) = snapshots.ghost_mut(slot) else { return true };
+    let Some(ghost) = snapshots.ghost(slot) else { return true };
     let Some(ty) = world.resource::<GhostRegistry>().get(ghost.ghost_type) else { return true };
-    let (Some((first_tick, _)), Some((_, newest))) = (ghost.history.oldest(), ghost.history.newest()) else {
-        return true;
-    };
+    let (Some((first_tick, _)), Some((_, newest))) = (ghost.rows.oldest(), ghost.rows.newest()) else { return true };
     let owner = ty.owner_lane().and_then(|lane| newest.get(lane)).map(|&lane| NetworkId(lane));
     let is_own = owner.is_some() && owner == own;
     let predicted = ty.is_predicted(is_own);
@@ -79,8 +73,7 @@ fn spawn_if_due(
     }
     let row = newest.to_vec();
     let entity = spawn_entity(world, ghost.ghost_type, slot, ghost.spawn_tick, &row, predicted, is_own);
-    ghost.entity = Some(entity);
-    ghost.predicted = predicted;
+    snapshots.note_entity(slot, entity, predicted);
     true
 }
 
@@ -126,10 +119,10 @@ pub fn despawn_due_ghosts(world: &mut World) {
     let (Some(server_tick), Some(interpolation_tick)) = (time.server_tick, time.interpolation_tick) else { return };
     let mut gone = std::mem::take(&mut world.resource_mut::<ClientSnapshots>().vanished);
     world.resource_mut::<ClientSnapshots>().dying.retain(|dying| {
-        let now = if dying.ghost.predicted { server_tick } else { interpolation_tick };
+        let now = if dying.predicted { server_tick } else { interpolation_tick };
         let due = !dying.at.is_newer_than(now);
         if due {
-            gone.extend(dying.ghost.entity);
+            gone.push(dying.entity);
         }
         !due
     });

@@ -140,7 +140,7 @@ mod tests {
                 prediction_time_scale_min: 2.0,
                 ..Default::default()
             },
-            ghost_send: GhostSendSystemData { default_snapshot_packet_size: 99 },
+            ghost_send: GhostSendSystemData { default_snapshot_packet_size: 99, ..GhostSendSystemData::default() },
             drivers: DriverSettings { connect_timeout_ms: 0, heartbeat_timeout_ms: 20_000, ..Default::default() },
             ..Default::default()
         };

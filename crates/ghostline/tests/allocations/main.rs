@@ -198,7 +198,10 @@ fn fleet(is_quiet: bool, ghosts: usize, link: LinkProfile) -> Fleet {
     assert!(ALLOCATIONS.get() > 0, "the allocator counts");
     let mut fleet = Fleet::builder().plugin(Game { is_quiet }).link(link).build();
     let world = fleet.server().world_mut();
-    world.insert_resource(GhostSendSystemData { default_snapshot_packet_size: 32 * 1024 });
+    world.insert_resource(GhostSendSystemData {
+        default_snapshot_packet_size: 32 * 1024,
+        ..GhostSendSystemData::default()
+    });
     for _ in 0..ghosts {
         world.spawn_ghost::<Walker>(Position::default());
     }

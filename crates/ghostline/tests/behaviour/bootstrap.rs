@@ -139,7 +139,7 @@ fn configured() -> NetCodeConfig {
     NetCodeConfig {
         client_server_tick_rate: ClientServerTickRate { simulation_tick_rate: 40, ..Default::default() },
         client_tick_rate: ClientTickRate { target_command_slack: 5, ..Default::default() },
-        ghost_send: GhostSendSystemData { default_snapshot_packet_size: 777 },
+        ghost_send: GhostSendSystemData { default_snapshot_packet_size: 777, ..GhostSendSystemData::default() },
         replicate_tick_rate: true,
         ..Default::default()
     }
@@ -193,7 +193,9 @@ fn the_configuration_overwrites_nothing_that_was_set_explicitly() {
     assert_eq!(rate_of(&worlds), 26);
     // In a world that was there before.
     let mut prepared = PreparedWorld::new();
-    prepared.world_mut().insert_resource(GhostSendSystemData { default_snapshot_packet_size: 333 });
+    prepared
+        .world_mut()
+        .insert_resource(GhostSendSystemData { default_snapshot_packet_size: 333, ..GhostSendSystemData::default() });
     let mut worlds = Worlds::new(alone(nothing).config(configured()));
     let id = worlds.create_server_world_in("server", prepared).unwrap();
     let world = worlds.get(id).unwrap().world();

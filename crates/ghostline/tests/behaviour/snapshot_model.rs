@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One chunk of ghosts.
 const SLOTS: usize = 6;
-/// Bodies of a chunk whose rows a client keeps; few, so that the model forgets often.
-const CLIENT_BODIES: usize = 8;
-/// The server names a row only while fewer bodies than this were sent since.
-const NAMED_BODIES: usize = 6;
+/// Ticks with rows that a client keeps; few, so that the model forgets often.
+const CLIENT_TICKS: usize = 8;
+/// The server names a tick only while rows were sent at fewer ticks than this after it.
+const NAMED_TICKS: usize = 6;
 
 type Tick = u32;
 type Identity = (usize, Tick);
@@ -59,20 +59,21 @@ impl Ghost {
 #[derive(Clone, Default)]
 struct Known {
     sent: bool,
-    /// Ticks of acknowledged packets with a row of this ghost, and the bodies that had been sent by then.
-    acked: Vec<(Tick, usize)>,
-    /// The number of the last body with a row of this ghost.
-    last_body: usize,
+    /// Ticks of acknowledged packets with a row of this ghost.
+    acked: Vec<Tick>,
+    /// The newest tick at which a row of it was sent.
+    last_sent: Tick,
 }
 
 #[derive(Default)]
 struct Server {
     epoch: u32,
     sequence: u32,
-    bodies: usize,
+    /// Ticks at which rows were sent.
+    sent_at: BTreeSet<Tick>,
     known: Vec<Known>,
-    /// Packets whose fate is open: number, tick, the body's number, slots with rows, despawns.
-    open: BTreeMap<u32, (Tick, usize, Vec<usize>, Vec<usize>)>,
+    /// Packets whose fate is open: number, tick, slots with rows, despawns.
+    open: BTreeMap<u32, (Tick, Vec<usize>, Vec<usize>)>,
     /// Slots whose ghost is gone, and since when: an acknowledgement of an older packet is about another ghost.
     despawns: BTreeMap<usize, Tick>,
 }
@@ -88,8 +89,9 @@ impl Server {
     fn nameable(&self, slot: usize, ghost: &Ghost, now: Tick) -> Vec<Tick> {
         let known = &self.known[slot];
         let holds = |tick: Tick| {
-            known.acked.iter().any(|&(acked, bodies)| {
-                let is_kept = self.bodies - bodies < NAMED_BODIES || known.last_body <= bodies;
+            known.acked.iter().any(|&acked| {
+                let sent_since = self.sent_at.range(tick + 1..).take(NAMED_TICKS).count();
+                let is_kept = sent_since < NAMED_TICKS || known.last_sent <= acked;
                 acked <= tick && is_kept && !ghost.changed_between(acked, tick)
             })
         };
@@ -105,7 +107,7 @@ impl Server {
             let Some((version, value)) = ghost.version_at(now).filter(|_| !self.despawns.contains_key(&slot)) else {
                 continue;
             };
-            let has_it = self.known[slot].acked.iter().any(|(acked, _)| *acked >= version);
+            let has_it = self.known[slot].acked.iter().any(|acked| *acked >= version);
             let say = if has_it && !dice.one_in(8) {
                 Say::Unchanged
             } else if dice.one_in(4) {
@@ -124,14 +126,16 @@ impl Server {
             };
             says.insert(slot, say);
         }
-        self.bodies += usize::from(!rows.is_empty());
+        if !rows.is_empty() {
+            self.sent_at.insert(now);
+        }
         for &slot in &rows {
             self.known[slot].sent = true;
-            self.known[slot].last_body = self.bodies;
+            self.known[slot].last_sent = now;
         }
         let despawns: Vec<usize> = self.despawns.keys().copied().filter(|_| !dice.one_in(3)).collect();
         let packet = Packet { epoch: self.epoch, sequence: self.sequence, tick: now, despawns: despawns.clone(), says };
-        self.open.insert(self.sequence, (now, self.bodies, rows, despawns));
+        self.open.insert(self.sequence, (now, rows, despawns));
         self.sequence += 1;
         packet
     }
@@ -143,11 +147,11 @@ impl Server {
             return freed;
         }
         for sequence in arrived {
-            let Some((tick, body, rows, despawns)) = self.open.remove(sequence) else { continue };
+            let Some((tick, rows, despawns)) = self.open.remove(sequence) else { continue };
             for slot in rows {
                 let is_same = ghosts[slot].as_ref().is_some_and(|ghost| ghost.spawn <= tick);
                 if self.known[slot].sent && is_same {
-                    self.known[slot].acked.push((tick, body));
+                    self.known[slot].acked.push(tick);
                 }
             }
             for slot in despawns {
@@ -190,8 +194,8 @@ struct Client {
     newest: Option<Tick>,
     held: BTreeMap<usize, Held>,
     tombstones: BTreeMap<usize, Tick>,
-    /// Ticks of the bodies that are kept, and the slots that each has rows of.
-    bodies: BTreeMap<(Tick, u32), Vec<usize>>,
+    /// Ticks whose rows are kept, and the slots that have rows then.
+    ticks: BTreeMap<Tick, Vec<usize>>,
 }
 
 impl Client {
@@ -260,17 +264,17 @@ impl Client {
             }
         }
         if !rows.is_empty() {
-            self.bodies.insert((tick, packet.sequence), rows);
+            self.ticks.entry(tick).or_default().extend(rows);
         }
         self.arrived.insert(packet.sequence);
         self.newest = Some(self.newest.map_or(tick, |newest| newest.max(tick)));
         self.forget();
     }
 
-    /// Beyond the newest bodies only the newest row of each ghost is kept.
+    /// Beyond the newest ticks only the newest row of each ghost is kept.
     fn forget(&mut self) {
-        while self.bodies.len() > CLIENT_BODIES {
-            let Some(((tick, _), slots)) = self.bodies.pop_first() else { break };
+        while self.ticks.len() > CLIENT_TICKS {
+            let Some((tick, slots)) = self.ticks.pop_first() else { break };
             for slot in slots {
                 if let Some(held) = self.held.get_mut(&slot).filter(|held| held.rows.contains_key(&tick)) {
                     held.forget_before(tick);

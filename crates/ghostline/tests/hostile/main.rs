@@ -7,6 +7,7 @@ mod dice;
 mod encrypted;
 mod game;
 mod rpcs;
+mod snapshot_engine;
 mod strangers;
 mod toward_client;
 mod toward_server;

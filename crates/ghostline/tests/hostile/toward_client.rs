@@ -7,8 +7,9 @@ use ghostline::prelude::*;
 use ghostline::snapshot::newest_rows;
 use ghostline::stats::NetworkStats;
 use ghostline::wire::{
-    BitReader, BitWriter, ChunkGap, ChunkHeader, DespawnEntry, DespawnReason, GhostBody, PacketSequence,
-    SnapshotHeader, begin_packet, internal_rpc, push_frame, write_despawns, write_ghost_body, write_prefabs,
+    BitReader, BitWriter, BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, DespawnReason, GhostBody,
+    PacketSequence, SnapshotHeader, begin_packet, internal_rpc, push_frame, write_despawns, write_ghost_body,
+    write_mask, write_prefabs,
 };
 
 const CLIENT: Direction = Direction::ToClient;
@@ -182,14 +183,18 @@ fn forged_snapshot(
     spawn_age: u32,
 ) -> Vec<u8> {
     let mut out = BitWriter::new();
-    header.encode(&mut out);
+    SnapshotHeader { has_lists: true, ..*header }.encode(&mut out);
     write_prefabs(&mut out, 0, &[]);
     write_despawns(&mut out, despawns);
-    out.write_packed(chunks.len() as u32);
-    for (place, _) in chunks.clone().enumerate() {
-        ChunkGap { skipped: if place == 0 { chunks.start } else { 0 }, quiet: 0 }.write(&mut out);
-        ChunkHeader { type_index: 0, width: 64, uncovered: 0, changed: u64::MAX }.encode(&mut out);
+    ChunkStep::Gap(ChunkGap { skipped: chunks.start, quiet: 0 }).write(&mut out);
+    for _ in chunks {
+        ChunkStep::Body.write(&mut out);
+        BodyForm::Full.write(&mut out);
+        // No base, ghosts of the first type.
         out.write_bool(false);
+        out.write_packed(0);
+        ChunkCover::default().write(&mut out);
+        write_mask(u64::MAX, &mut out);
         let mut age = None;
         for _ in 0..64 {
             write_ghost_body(&mut out, GhostBody::Absolute { spawn_age }, &mut age);
@@ -197,7 +202,7 @@ fn forged_snapshot(
             out.write_bits(0, 2);
         }
     }
-    ChunkGap { skipped: 0, quiet: 60_000 }.write(&mut out);
+    ChunkStep::End { quiet: true }.write(&mut out);
     out.finish()
 }
 

@@ -114,7 +114,28 @@ impl<'a> BitReader<'a> {
         Ok(u64::from(low) | (u64::from(high) << 32))
     }
 
-    /// Reads zeros up to the one behind them, which is read too; or `limit` (at most 32) zeros. Returns how many.
+    /// The next bits, 56 at least, as far as the message has so many; what lies beyond is no part of it.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> u64 {
+        self.refill();
+        self.word
+    }
+
+    /// Takes bits that were looked at, 56 at most.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnexpectedEnd`] if there are fewer.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: u32) -> Result<(), DecodeError> {
+        let Some(remaining) = self.remaining.checked_sub(count as usize) else {
+            return Err(DecodeError::UnexpectedEnd);
+        };
+        self.drop_bits(count);
+        self.remaining = remaining;
+        Ok(())
+    }
+
+    /// Reads zeros up to the one behind them, which is read too; or `limit` (at most 33) zeros. Returns how many.
     ///
     /// # Errors
     /// [`DecodeError::UnexpectedEnd`] if the message ends before.

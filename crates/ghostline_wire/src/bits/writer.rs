@@ -96,7 +96,7 @@ impl BitWriter {
 
     /// Appends the lowest `count` bits (0 to 56) of `value`, whose other bits must be 0.
     #[inline]
-    fn push(&mut self, value: u64, count: u32) {
+    pub(crate) fn push(&mut self, value: u64, count: u32) {
         debug_assert!(count <= MAX_PUSH_BITS && value & !low_mask(count) == 0);
         let word = self.begun | value.wrapping_shl(self.used);
         self.store(word);

@@ -66,9 +66,9 @@ impl Report {
         writeln!(
             f,
             "  rows              {} delta, {} absolute; {:.1} bits per row",
-            stats.encoded_rows - stats.absolute_rows,
+            stats.sent_rows - stats.absolute_rows,
             stats.absolute_rows,
-            stats.row_bits as f64 / stats.encoded_rows.max(1) as f64
+            stats.row_bits as f64 / stats.sent_rows.max(1) as f64
         )
     }
 

@@ -45,7 +45,7 @@ impl Baseline {
             sent_snapshot_packets: now.sent_snapshot_packets - before.sent_snapshot_packets,
             sent_snapshot_bytes: now.sent_snapshot_bytes - before.sent_snapshot_bytes,
             received_command_packets: now.received_command_packets - before.received_command_packets,
-            encoded_rows: now.encoded_rows - before.encoded_rows,
+            sent_rows: now.sent_rows - before.sent_rows,
             absolute_rows: now.absolute_rows - before.absolute_rows,
             row_bits: now.row_bits - before.row_bits,
             late_commands: now.late_commands - before.late_commands,

@@ -33,6 +33,8 @@ const MIN_SAMPLE: Duration = Duration::from_millis(100);
 const MAX_SAMPLE: Duration = Duration::from_millis(300);
 /// A round trip this far above the usual one is no queue yet: frames of both sides and delayed acknowledgements.
 const RTT_MARGIN: Duration = Duration::from_millis(40);
+/// What a full packet takes at a byte per second.
+const FULL_PACKET_NANOS: u64 = 1_500 * 1_000_000_000;
 /// Samples over which what comes out of the path is compared with what is put into it.
 const COMPARED: usize = 4;
 /// A queue that grows for so long, and a round trip, although the rate is at its floor, is ours for sure.
@@ -129,7 +131,8 @@ impl Brakes {
             return false;
         }
         self.samples.take(now, feedback);
-        let is_queueing = rtt > usual_rtt.saturating_add(RTT_MARGIN.max(part(usual_rtt, 2)));
+        let margin = RTT_MARGIN.max(part(usual_rtt, 2)).saturating_add(self.time_of_a_packet());
+        let is_queueing = rtt > usual_rtt.saturating_add(margin);
         if let Some(drain) = self.drain {
             self.go_on_draining(now, rtt, drain, is_queueing);
         } else if is_queueing {
@@ -145,6 +148,12 @@ impl Brakes {
             }
         }
         true
+    }
+
+    /// How long a packet of ours takes on a path that is known to be slow. It is in every round trip, and no queue.
+    fn time_of_a_packet(&self) -> Duration {
+        let nanos = self.capacity.and_then(|(capacity, _)| FULL_PACKET_NANOS.checked_div(capacity)).unwrap_or(0);
+        Duration::from_nanos(nanos).min(MIN_SAMPLE)
     }
 
     fn begin_to_drain(&mut self) {

@@ -1,0 +1,618 @@
+//! Rows of one ghost type against predictions from one base, coded with one model: the hot path of snapshots on both ends.
+//! A coder is prepared once per base and used for all rows of it.
+
+use super::base::{BaseRows, PredictionBase, Steps};
+use super::model::{FieldModel, Order, RowModel, SILENT};
+use super::rice::{RiceWriter, read_rice};
+use crate::bits::{BitReader, BitWriter};
+use crate::error::DecodeError;
+use crate::packed::{un_zig_zag, zig_zag};
+use crate::schema::{LaneCodec, RowLayout};
+
+/// How a row of a chunk with a base is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowForm {
+    /// `1`: the model's usual fields, without flags.
+    Usual,
+    /// `01`: the usual fields, and others as flagged.
+    Mixed,
+    /// `001`: against the prediction, with flags as in section 5.5.
+    Flagged,
+    /// `000`: a ghost body and a row of section 5.5.
+    Plain,
+}
+
+impl RowForm {
+    /// Bits of the plain form.
+    pub const PLAIN_BITS: usize = 3;
+
+    /// Writes the form's code.
+    #[inline]
+    pub fn write(self, out: &mut BitWriter) {
+        match self {
+            Self::Usual => out.write_bits(1, 1),
+            Self::Mixed => out.write_bits(0b10, 2),
+            Self::Flagged => out.write_bits(0b100, 3),
+            Self::Plain => out.write_bits(0, 3),
+        }
+    }
+
+    /// Reads a form's code.
+    ///
+    /// # Errors
+    /// What reading bits can end in.
+    #[inline]
+    pub fn read(input: &mut BitReader<'_>) -> Result<Self, DecodeError> {
+        if input.read_bool()? {
+            return Ok(Self::Usual);
+        }
+        if input.read_bool()? {
+            return Ok(Self::Mixed);
+        }
+        Ok(if input.read_bool()? { Self::Flagged } else { Self::Plain })
+    }
+}
+
+/// A lane, prepared.
+#[derive(Clone, Copy, Debug)]
+struct LanePlan {
+    steps: Steps,
+    /// Parameters by class, a byte each.
+    parameters: u32,
+}
+
+impl LanePlan {
+    #[inline]
+    const fn parameter(self, class: u32) -> u32 {
+        self.parameters.wrapping_shr(class.wrapping_mul(8)) & 0xFF
+    }
+}
+
+/// A field, prepared.
+#[derive(Clone, Copy, Debug)]
+struct FieldPlan {
+    lanes: u8,
+    codec: LaneCodec,
+    usual: bool,
+    /// Some lane may be silent.
+    may_be_silent: bool,
+    /// Bits of the speed from which on it is fast. 0: it has one class, which is class 1.
+    border: u8,
+}
+
+/// A component, prepared.
+#[derive(Clone, Copy, Debug)]
+struct ComponentPlan {
+    fields: u32,
+    lanes: u32,
+    /// How many fields are not usual.
+    others: u32,
+}
+
+/// Codes rows of one layout, base and model.
+#[derive(Clone, Debug, Default)]
+pub struct RowCoder {
+    lanes: Vec<LanePlan>,
+    fields: Vec<FieldPlan>,
+    components: Vec<ComponentPlan>,
+    /// No field that isn't usual, and no silent lane: every row is a usual one.
+    all_usual: bool,
+    residuals: Vec<u32>,
+}
+
+impl RowCoder {
+    /// Prepares it for a layout, base and model that belong together. Keeps its memory.
+    pub fn prepare(&mut self, layout: &RowLayout, base: PredictionBase, model: &RowModel) {
+        self.lanes.clear();
+        self.fields.clear();
+        self.components.clear();
+        self.residuals.clear();
+        self.residuals.resize(layout.lanes(), 0);
+        let mut parameters = model.parameters.as_slice();
+        for (field, model) in layout.fields.iter().zip(&model.fields) {
+            let own = parameters.split_off(..usize::from(field.lanes)).unwrap_or_default();
+            let is_integer = field.codec == LaneCodec::Integer;
+            let steps = base.steps(if is_integer { model.order } else { Order::Stay });
+            let packed = |[rest, slow, fast]: [u8; 3]| u32::from(rest) | u32::from(slow) << 8 | u32::from(fast) << 16;
+            self.lanes.extend(own.iter().map(|classes| LanePlan { steps, parameters: packed(*classes) }));
+            self.fields.push(FieldPlan {
+                lanes: field.lanes,
+                codec: field.codec,
+                usual: model.usual,
+                may_be_silent: is_integer && own.as_flattened().contains(&SILENT),
+                border: if base.span == 0 { 0 } else { model.border.unwrap_or(0) },
+            });
+        }
+        self.prepare_components(layout, &model.fields);
+        self.all_usual = self.fields.iter().all(|field| field.usual && !field.may_be_silent);
+    }
+
+    fn prepare_components(&mut self, layout: &RowLayout, mut models: &[FieldModel]) {
+        for component in &layout.components {
+            let own = models.split_off(..component.fields as usize).unwrap_or_default();
+            let others = own.iter().filter(|model| !model.usual).count() as u32;
+            self.components.push(ComponentPlan { fields: component.fields, lanes: component.lanes, others });
+        }
+    }
+
+    /// Writes a row, form included, in the shortest form that can say it. All rows have the layout's lanes; a row of another length is
+    /// the caller's mistake and written as far as it goes.
+    pub fn encode(&mut self, from: BaseRows<'_>, row: &[u32], out: &mut BitWriter) {
+        let before = self.lanes.iter().zip(from.base).zip(from.earlier).zip(from.earliest);
+        for ((residual, row), (((lane, base), earlier), earliest)) in self.residuals.iter_mut().zip(row).zip(before) {
+            let expected = lane.steps.expect(*base, *earlier, *earliest);
+            *residual = zig_zag(row.wrapping_sub(expected).cast_signed());
+        }
+        let form = self.form(from);
+        form.write(out);
+        let lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
+        match form {
+            RowForm::Usual => encode_usual(&self.fields, lanes, row, &self.residuals, out),
+            RowForm::Mixed => self.encode_mixed(lanes, row, out),
+            RowForm::Flagged | RowForm::Plain => self.encode_flagged(lanes, row, out),
+        }
+    }
+
+    /// The shortest form that can say the residuals.
+    #[inline]
+    fn form(&self, from: BaseRows<'_>) -> RowForm {
+        if self.all_usual { RowForm::Usual } else { self.form_of_some(from) }
+    }
+
+    fn form_of_some(&self, from: BaseRows<'_>) -> RowForm {
+        let mut lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
+        let mut residuals = self.residuals.as_slice();
+        let mut form = RowForm::Usual;
+        for field in &self.fields {
+            let own = residuals.split_off(..usize::from(field.lanes)).unwrap_or_default();
+            let own_lanes = lanes.take(field.lanes);
+            if !field.usual {
+                if own.iter().any(|residual| *residual != 0) {
+                    form = RowForm::Mixed;
+                }
+                continue;
+            }
+            if field.may_be_silent {
+                let class = field.class(own_lanes);
+                let mut pairs = own.iter().zip(own_lanes.plans);
+                if pairs.any(|(residual, plan)| *residual != 0 && plan.parameter(class) == u32::from(SILENT)) {
+                    return RowForm::Flagged;
+                }
+            }
+        }
+        form
+    }
+
+    fn encode_mixed(&self, mut lanes: Lanes<'_>, mut row: &[u32], out: &mut BitWriter) {
+        let mut residuals = self.residuals.as_slice();
+        let mut fields = self.fields.as_slice();
+        for component in &self.components {
+            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
+            let mut differs = component.others == 1;
+            if component.others > 1 {
+                let mut rest = residuals;
+                differs = own_fields.iter().any(|field| {
+                    let own = rest.split_off(..usize::from(field.lanes)).unwrap_or_default();
+                    !field.usual && own.iter().any(|residual| *residual != 0)
+                });
+                out.write_bool(differs);
+            }
+            for field in own_fields {
+                let count = usize::from(field.lanes);
+                let own = residuals.split_off(..count).unwrap_or_default();
+                let own_row = row.split_off(..count).unwrap_or_default();
+                let own_lanes = lanes.take(field.lanes);
+                if !field.usual {
+                    if !differs {
+                        continue;
+                    }
+                    let changed = own.iter().any(|residual| *residual != 0);
+                    out.write_bool(changed);
+                    if !changed {
+                        continue;
+                    }
+                }
+                field.encode(own_lanes, own_row, own, !field.usual, out);
+            }
+        }
+    }
+
+    fn encode_flagged(&self, mut lanes: Lanes<'_>, mut row: &[u32], out: &mut BitWriter) {
+        let mut residuals = self.residuals.as_slice();
+        let mut fields = self.fields.as_slice();
+        let differ = |residuals: &[u32]| residuals.iter().any(|residual| *residual != 0);
+        for component in &self.components {
+            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
+            let mut own = residuals.split_off(..component.lanes as usize).unwrap_or_default();
+            let mut own_row = row.split_off(..component.lanes as usize).unwrap_or_default();
+            let changed = differ(own);
+            if self.components.len() != 1 {
+                out.write_bool(changed);
+            }
+            for field in own_fields {
+                let count = usize::from(field.lanes);
+                let own = own.split_off(..count).unwrap_or_default();
+                let own_row = own_row.split_off(..count).unwrap_or_default();
+                let own_lanes = lanes.take(field.lanes);
+                if !changed && self.components.len() != 1 {
+                    continue;
+                }
+                if own_fields.len() != 1 {
+                    out.write_bool(differ(own));
+                    if !differ(own) {
+                        continue;
+                    }
+                }
+                field.encode(own_lanes, own_row, own, true, out);
+            }
+        }
+    }
+
+    /// Reads a row of any form but the plain one into `row`, which is overwritten; in part, if that ends in an error.
+    ///
+    /// # Errors
+    /// [`DecodeError::BadValue`] for the plain form and for rows of another length than the layout's, and what reading bits can end in.
+    pub fn decode(
+        &self,
+        form: RowForm,
+        from: BaseRows<'_>,
+        row: &mut [u32],
+        input: &mut BitReader<'_>,
+    ) -> Result<(), DecodeError> {
+        let count = self.lanes.len();
+        let lengths = [row.len(), from.base.len(), from.earlier.len(), from.earliest.len()];
+        if lengths != [count; 4] || form == RowForm::Plain {
+            return Err(DecodeError::BadValue { what: "row length" });
+        }
+        let before = self.lanes.iter().zip(from.base).zip(from.earlier).zip(from.earliest);
+        for (lane, (((plan, base), earlier), earliest)) in row.iter_mut().zip(before) {
+            *lane = plan.steps.expect(*base, *earlier, *earliest);
+        }
+        let lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
+        match form {
+            RowForm::Usual => decode_usual(&self.fields, lanes, row, input),
+            RowForm::Mixed => self.decode_mixed(lanes, row, input),
+            RowForm::Flagged | RowForm::Plain => self.decode_flagged(lanes, row, input),
+        }
+    }
+
+    fn decode_mixed(
+        &self,
+        mut lanes: Lanes<'_>,
+        mut row: &mut [u32],
+        input: &mut BitReader<'_>,
+    ) -> Result<(), DecodeError> {
+        let mut fields = self.fields.as_slice();
+        for component in &self.components {
+            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
+            let differs = component.others == 1 || component.others > 1 && input.read_bool()?;
+            for field in own_fields {
+                let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
+                let own_lanes = lanes.take(field.lanes);
+                if field.usual || differs && input.read_bool()? {
+                    field.decode(own_lanes, own, !field.usual, input)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decode_flagged(
+        &self,
+        mut lanes: Lanes<'_>,
+        mut row: &mut [u32],
+        input: &mut BitReader<'_>,
+    ) -> Result<(), DecodeError> {
+        let mut fields = self.fields.as_slice();
+        for component in &self.components {
+            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
+            let changed = self.components.len() == 1 || input.read_bool()?;
+            for field in own_fields {
+                let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
+                let own_lanes = lanes.take(field.lanes);
+                if changed && (own_fields.len() == 1 || input.read_bool()?) {
+                    field.decode(own_lanes, own, true, input)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A run of lanes with what they were before.
+#[derive(Clone, Copy)]
+struct Lanes<'a> {
+    plans: &'a [LanePlan],
+    base: &'a [u32],
+    earlier: &'a [u32],
+}
+
+impl Lanes<'_> {
+    #[inline]
+    fn take(&mut self, count: u8) -> Self {
+        let count = usize::from(count);
+        Self {
+            plans: self.plans.split_off(..count).unwrap_or_default(),
+            base: self.base.split_off(..count).unwrap_or_default(),
+            earlier: self.earlier.split_off(..count).unwrap_or_default(),
+        }
+    }
+}
+
+impl FieldPlan {
+    /// How fast the field was: the byte of the parameters that counts.
+    #[inline]
+    fn class(self, lanes: Lanes<'_>) -> u32 {
+        if self.border == 0 {
+            return 1;
+        }
+        let speed = lanes
+            .base
+            .iter()
+            .zip(lanes.earlier)
+            .map(|(base, earlier)| base.wrapping_sub(*earlier).cast_signed().unsigned_abs())
+            .fold(0, u32::max);
+        let bits = u32::BITS.wrapping_sub(speed.leading_zeros());
+        if bits == 0 { 0 } else { 1u32.wrapping_add(u32::from(bits >= u32::from(self.border))) }
+    }
+
+    /// Writes the lanes of the field; silent ones only if all are asked for.
+    fn encode(self, lanes: Lanes<'_>, row: &[u32], residuals: &[u32], with_silent: bool, out: &mut BitWriter) {
+        match self.codec {
+            LaneCodec::Integer => {
+                let class = self.class(lanes);
+                for (residual, plan) in residuals.iter().zip(lanes.plans) {
+                    let parameter = plan.parameter(class);
+                    if parameter != u32::from(SILENT) {
+                        let mut writer = RiceWriter::new(out);
+                        writer.write(*residual, parameter);
+                        writer.flush();
+                    } else if with_silent {
+                        out.write_packed(*residual);
+                    }
+                }
+            }
+            LaneCodec::Float => row.iter().for_each(|lane| out.write_u32(*lane)),
+            LaneCodec::Bit => row.iter().for_each(|lane| out.write_bool(*lane != 0)),
+        }
+    }
+
+    /// Reads the lanes of the field over what was expected of them.
+    #[inline]
+    fn decode(
+        self,
+        lanes: Lanes<'_>,
+        row: &mut [u32],
+        with_silent: bool,
+        input: &mut BitReader<'_>,
+    ) -> Result<(), DecodeError> {
+        match self.codec {
+            LaneCodec::Integer => {
+                let class = self.class(lanes);
+                for (lane, plan) in row.iter_mut().zip(lanes.plans) {
+                    let parameter = plan.parameter(class);
+                    let residual = if parameter != u32::from(SILENT) {
+                        read_rice(parameter, input)?
+                    } else if with_silent {
+                        input.read_packed()?
+                    } else {
+                        continue;
+                    };
+                    *lane = lane.wrapping_add(un_zig_zag(residual).cast_unsigned());
+                }
+            }
+            LaneCodec::Float => {
+                for lane in row {
+                    *lane = input.read_u32()?;
+                }
+            }
+            LaneCodec::Bit => {
+                for lane in row {
+                    *lane = u32::from(input.read_bool()?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lanes of all usual fields, as many to a write as fit.
+fn encode_usual(
+    fields: &[FieldPlan],
+    mut lanes: Lanes<'_>,
+    mut row: &[u32],
+    mut residuals: &[u32],
+    out: &mut BitWriter,
+) {
+    let mut writer = RiceWriter::new(out);
+    for field in fields {
+        let count = usize::from(field.lanes);
+        let own = residuals.split_off(..count).unwrap_or_default();
+        let own_row = row.split_off(..count).unwrap_or_default();
+        let own_lanes = lanes.take(field.lanes);
+        if !field.usual {
+            continue;
+        }
+        if field.codec != LaneCodec::Integer {
+            field.encode(own_lanes, own_row, own, false, writer.out());
+            continue;
+        }
+        let class = field.class(own_lanes);
+        for (residual, plan) in own.iter().zip(own_lanes.plans) {
+            let parameter = plan.parameter(class);
+            if parameter != u32::from(SILENT) {
+                writer.write(*residual, parameter);
+            }
+        }
+    }
+    writer.flush();
+}
+
+fn decode_usual(
+    fields: &[FieldPlan],
+    mut lanes: Lanes<'_>,
+    mut row: &mut [u32],
+    input: &mut BitReader<'_>,
+) -> Result<(), DecodeError> {
+    for field in fields {
+        let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
+        let own_lanes = lanes.take(field.lanes);
+        if field.usual {
+            field.decode(own_lanes, own, false, input)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::CLASSES;
+    use super::super::model::tests::{any_layout, layout, model};
+    use super::*;
+    use crate::limits::MAX_SLOPE_TICKS;
+    use crate::schema::FieldKind;
+    use proptest::prelude::*;
+
+    fn lane() -> impl Strategy<Value = u32> {
+        prop_oneof![Just(0), 0..40u32, any::<u32>(), Just(u32::MAX), (-300..300i32).prop_map(i32::cast_unsigned)]
+    }
+
+    /// Makes the lanes of booleans booleans.
+    fn clean(layout: &RowLayout, row: &mut [u32]) {
+        let mut rest = row;
+        for (count, codec) in layout.fields() {
+            let own = rest.split_off_mut(..count).unwrap();
+            if codec == LaneCodec::Bit {
+                own.iter_mut().for_each(|lane| *lane &= 1);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_row_comes_back_from_any_base_with_any_model(
+            layout in any_layout(),
+            lanes in proptest::collection::vec(lane(), 256),
+            seed in proptest::collection::vec(any::<u8>(), 1..40),
+            at in (1..=MAX_SLOPE_TICKS, 0..=MAX_SLOPE_TICKS, any::<bool>()),
+            keep in proptest::collection::vec(any::<bool>(), 64),
+        ) {
+            let count = layout.lanes();
+            let base = PredictionBase { age: at.0, span: at.1, curved: at.1 != 0 && at.2 };
+            let from = BaseRows {
+                base: &lanes[64..64 + count],
+                earlier: &lanes[128..128 + count],
+                earliest: &lanes[192..192 + count],
+            };
+            let mut coder = RowCoder::default();
+            coder.prepare(&layout, base, &model(&layout, &seed));
+            // Some lanes as they are expected, so that every form is met.
+            let mut row: Vec<u32> = (0..count)
+                .map(|i| {
+                    let expected = coder.lanes[i].steps.expect(from.base[i], from.earlier[i], from.earliest[i]);
+                    if keep[i] { expected } else { lanes[i] }
+                })
+                .collect();
+            clean(&layout, &mut row);
+            let mut out = BitWriter::new();
+            coder.encode(from, &row, &mut out);
+            let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+            let form = RowForm::read(&mut input).unwrap();
+            let mut decoded = vec![9; count];
+            prop_assert_eq!(coder.decode(form, from, &mut decoded, &mut input), Ok(()));
+            prop_assert_eq!(decoded, row);
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn any_bits_end_in_a_row_or_an_error(
+            layout in any_layout(),
+            seed in proptest::collection::vec(any::<u8>(), 1..40),
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut coder = RowCoder::default();
+            coder.prepare(&layout, PredictionBase { age: 6, span: 3, curved: true }, &model(&layout, &seed));
+            let mut input = BitReader::new(&bytes);
+            let rows = vec![7; layout.lanes()];
+            let from = BaseRows { base: &rows, earlier: &rows, earliest: &rows };
+            let mut row = vec![7; layout.lanes()];
+            while let Ok(form) = RowForm::read(&mut input) {
+                if coder.decode(form, from, &mut row, &mut input).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn coder(layout: &RowLayout, edit: impl FnOnce(&mut RowModel)) -> RowCoder {
+        let mut model = RowModel::new(layout);
+        edit(&mut model);
+        let mut coder = RowCoder::default();
+        coder.prepare(layout, PredictionBase { age: 6, span: 3, curved: false }, &model);
+        coder
+    }
+
+    fn encode(coder: &mut RowCoder, base: &[u32], earlier: &[u32], row: &[u32]) -> (usize, Vec<u8>) {
+        let mut out = BitWriter::new();
+        coder.encode(BaseRows { base, earlier, earliest: earlier }, row, &mut out);
+        (out.bit_len(), out.as_bytes().to_vec())
+    }
+
+    const USUAL_SLOPE: FieldModel = FieldModel { usual: true, order: Order::Slope, border: None };
+
+    #[test]
+    fn a_steady_motion_costs_a_bit_a_lane_and_one_for_the_form() {
+        let layout = layout(&[&[FieldKind::Vec3], &[FieldKind::U8]]);
+        let mut coder = coder(&layout, |model| model.fields[0] = USUAL_SLOPE);
+        let (base, earlier) = ([100, 50, 7, 9], [70, 80, 7, 8]);
+        let expected = [160, 10u32.wrapping_neg(), 7, 9];
+        assert_eq!(encode(&mut coder, &base, &earlier, &expected), (4, vec![0b1111]));
+        // 01, the usual lanes, 1 and the code of a difference of 1.
+        let (bits, bytes) = encode(&mut coder, &base, &earlier, &[160, 10u32.wrapping_neg(), 7, 10]);
+        assert_eq!((bits, bytes), (2 + 3 + 1 + 3, vec![0b0011_1110, 1]));
+    }
+
+    #[test]
+    fn a_silent_lane_costs_nothing_until_it_speaks() {
+        let layout = layout(&[&[FieldKind::Vec3]]);
+        let mut coder = coder(&layout, |model| {
+            model.fields[0] = USUAL_SLOPE;
+            model.parameters[1] = [SILENT; CLASSES];
+        });
+        let (base, earlier) = ([100, 50, 7], [70, 50, 7]);
+        assert_eq!(encode(&mut coder, &base, &earlier, &[160, 50, 7]), (3, vec![0b111]));
+        // 001, then every lane: 1, a packed 2 (0111 without raw bits of its own: 011 1 0), 1.
+        let (bits, _) = encode(&mut coder, &base, &earlier, &[160, 51, 7]);
+        assert_eq!(bits, 3 + 1 + 4 + 1);
+    }
+
+    #[test]
+    fn how_fast_a_field_was_chooses_its_parameter() {
+        let layout = layout(&[&[FieldKind::I32]]);
+        let mut coder = coder(&layout, |model| {
+            model.fields[0] = FieldModel { usual: true, order: Order::Stay, border: Some(5) };
+            model.parameters[0] = [7, 0, 3];
+        });
+        let bits = |coder: &mut RowCoder, speed: u32| {
+            let base = 1000u32.wrapping_add(speed);
+            encode(coder, &[base], &[1000], &[base]).0 - 1
+        };
+        assert_eq!([0, 1, 15, 16, 1 << 30].map(|speed| bits(&mut coder, speed)), [8, 1, 1, 4, 4]);
+        assert_eq!(bits(&mut coder, 1u32.wrapping_neg()), 1, "backwards is as fast");
+    }
+
+    #[test]
+    fn rows_of_another_length_and_the_plain_form_are_refused() {
+        let layout = layout(&[&[FieldKind::Vec3]]);
+        let coder = coder(&layout, |_| ());
+        let refused = Err(DecodeError::BadValue { what: "row length" });
+        let decode = |form, base: &[u32], count: usize| {
+            let from = BaseRows { base, earlier: base, earliest: base };
+            coder.decode(form, from, &mut vec![0; count], &mut BitReader::new(&[0xFF; 8]))
+        };
+        assert_eq!(decode(RowForm::Usual, &[1, 2, 3], 3), Ok(()));
+        assert_eq!(decode(RowForm::Usual, &[1, 2], 3), refused);
+        assert_eq!(decode(RowForm::Usual, &[1, 2, 3], 2), refused);
+        assert_eq!(decode(RowForm::Plain, &[1, 2, 3], 3), refused);
+    }
+}
