@@ -232,6 +232,10 @@ pub const MALFORMED_WINDOW_MS: u64 = 10_000;
 /// Time without any acknowledgement after which a connection gets keep-alives only, in milliseconds.
 pub const SILENCE_MS: u64 = 1_000;
 
+/// After a packet with messages, what QUIC alone has to say (acknowledgements, mostly) waits this long for the next one to
+/// carry it, in milliseconds: a frame without a tick between two that send needs no packet of its own.
+pub const ACK_HOLD_MS: u64 = 40;
+
 /// Bytes per second that a connection may send at first, headers included: a busy game, or a third of a slow LAN.
 pub const INITIAL_RATE: u64 = 512 * 1024;
 

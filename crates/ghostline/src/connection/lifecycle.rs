@@ -24,6 +24,7 @@ use super::state;
 use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, RpcDelivery};
 use crate::stats::NetworkStats;
+use crate::time::NetworkTime;
 use crate::world::{FrameClock, kind_of};
 
 /// The receive step of a simulation pass.
@@ -53,8 +54,12 @@ pub fn pump_idle(world: &mut World) {
     flush(world);
 }
 
-/// Sends what the drivers hold back.
+/// Sends what the drivers hold back. Not in a tick that another follows in the same frame: what it queued leaves with that one,
+/// and acknowledgements need no packets of their own.
 pub fn flush(world: &mut World) {
+    if world.get_resource::<NetworkTime>().is_some_and(NetworkTime::is_catch_up_tick) {
+        return;
+    }
     let now = world.resource::<FrameClock>().now;
     world.resource_mut::<NetworkStreamDriver>().store.get().flush(now);
 }

@@ -105,6 +105,8 @@ pub(super) struct Link {
     pub(super) reliable: VecDeque<Bytes>,
     pub(super) reliable_bytes: usize,
     pub(super) reliable_sent_at: Option<Duration>,
+    /// When messages were last handed to QUIC.
+    pub(super) talked_at: Option<Duration>,
     pub(super) is_finished: bool,
     pub(super) next_message: u16,
     pub(super) acked_bytes: u64,
@@ -135,6 +137,7 @@ impl Link {
             reliable: VecDeque::new(),
             reliable_bytes: 0,
             reliable_sent_at: None,
+            talked_at: None,
             is_finished: false,
             next_message: 0,
             acked_bytes: 0,

@@ -444,7 +444,12 @@ impl<S: DatagramSocket> Port<S> {
         };
         let mut paid = 0;
         match link.phase {
-            Phase::Open => paid = link.hand_over(now, settings, stats, spare),
+            Phase::Open => {
+                paid = link.hand_over(now, settings, stats, spare);
+                if link.holds_acks(now) {
+                    return;
+                }
+            }
             Phase::Lingering { .. } => link.linger(now, instant, stats, spare),
             Phase::Handshaking { .. } | Phase::Connecting(_) | Phase::Closing { .. } => {}
         }
@@ -473,15 +478,18 @@ impl<S: DatagramSocket> Port<S> {
     /// The driver goes away: tells everybody, once.
     pub(super) fn close_all(&mut self, core: &mut Core) {
         let (now, instant) = (core.clock.now(), core.clock.instant());
+        let Core { settings, stats, spare, packet, .. } = core;
+        let mut transmit = |link: &mut Link, stats: &mut DriverStatistics| {
+            packet.clear();
+            let transmit = link.connection.poll_transmit(instant, 1, packet);
+            transmit.is_some_and(|transmit| send(&mut self.socket, now, &transmit, packet, stats) > 0)
+        };
         for link in self.links.iter_mut().flatten() {
             if !matches!(link.phase, Phase::Closing { .. }) {
                 if link.is_open() {
                     // What waits leaves first, as far as the budget goes; nothing is repeated any more.
-                    link.hand_over(now, &core.settings, &mut core.stats, &mut core.spare);
-                    while let Some(transmit) = link.connection.poll_transmit(instant, 1, &mut core.packet) {
-                        send(&mut self.socket, now, &transmit, &core.packet, &mut core.stats);
-                        core.packet.clear();
-                    }
+                    link.hand_over(now, settings, stats, spare);
+                    while transmit(link, stats) {}
                 }
                 let reason = match &link.phase {
                     Phase::Lingering { reason, .. } => reason.clone(),
@@ -489,12 +497,9 @@ impl<S: DatagramSocket> Port<S> {
                 };
                 link.connection.close(instant, cause::code(&reason), reason.text.into_bytes().into());
             }
-            core.packet.clear();
-            if let Some(transmit) = link.connection.poll_transmit(instant, 1, &mut core.packet) {
-                send(&mut self.socket, now, &transmit, &core.packet, &mut core.stats);
-            }
+            transmit(link, stats);
         }
-        core.packet.clear();
+        packet.clear();
     }
 
     /// The connections that are known above.

@@ -44,10 +44,17 @@ impl Link {
         }
         let mut paid = self.hand_over_datagrams(stats, spare, true);
         paid = paid.saturating_add(self.hand_over_reliable(now, self.budget.reliable_allowance()));
-        if paid > 0 && self.silent_since.is_none() {
-            self.silent_since = Some(now);
+        if paid > 0 {
+            self.talked_at = Some(now);
+            self.silent_since = self.silent_since.or(Some(now));
         }
         paid
+    }
+
+    /// Whether QUIC's own frames, acknowledgements above all, should wait for the packet of the next tick.
+    pub(super) fn holds_acks(&self, now: Duration) -> bool {
+        let hold = Duration::from_millis(limits::ACK_HOLD_MS);
+        self.talked_at.is_some_and(|at| at < now && now.saturating_sub(at) < hold)
     }
 
     /// The peer acknowledges nothing: signs of life only, at the pace of the heartbeat.

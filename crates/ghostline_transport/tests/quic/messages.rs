@@ -266,6 +266,33 @@ fn sides_that_both_send_in_each_tick_send_no_packets_for_acknowledgements_alone(
 }
 
 #[test]
+fn acknowledgements_wait_over_frames_without_a_tick_for_the_packet_of_the_next() {
+    let (mut world, to_client, to_server) = World::connected();
+    world.profile(LinkProfile::rtt(60));
+    let talk = |world: &mut World, frames: usize| {
+        for frame in 0..frames {
+            // Both sides tick in every second frame, never in the same one.
+            if frame % 2 == 0 {
+                world.server.driver.send(to_client, Pipeline::Unreliable, &numbered(frame, 300)).unwrap();
+            } else {
+                world.clients[0].driver.send(to_server, Pipeline::Unreliable, &numbered(frame, 60)).unwrap();
+            }
+            world.tick();
+        }
+    };
+    talk(&mut world, 240);
+    let counts =
+        |world: &World| [&world.server, &world.clients[0]].map(|side| side.driver.driver_statistics().unwrap());
+    let before = counts(&world);
+    talk(&mut world, 600);
+    for (before, after) in before.into_iter().zip(counts(&world)) {
+        assert_eq!(after.packets_of_acks_alone, before.packets_of_acks_alone);
+        let packets = after.packets_sent - before.packets_sent;
+        assert!((300..=306).contains(&packets), "{packets} packets for 300 messages");
+    }
+}
+
+#[test]
 fn every_number_of_the_budget_can_be_read() {
     let (mut world, to_client, _) = World::connected();
     world.profile(LinkProfile::rtt(60));
