@@ -1,8 +1,9 @@
 //! Memory, counted by the allocator of this test binary. Prediction and commands allocate nothing once they are warm: step by step of a frame, while
 //! 500 ghosts are wrong in every tick, go back and are simulated again, and while nothing is wrong at all. What connections leave behind is in
-//! `connections.rs`, what worlds leave behind in `worlds.rs`.
+//! `connections.rs`, what worlds leave behind in `worlds.rs`, what clients can make a server keep in `floods.rs`.
 
 mod connections;
+mod floods;
 mod worlds;
 
 use bevy_app::{App, Plugin};

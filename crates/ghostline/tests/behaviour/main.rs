@@ -38,6 +38,7 @@ mod race;
 mod readme;
 mod reasons;
 mod remote;
+mod remote_sessions;
 mod replicated_inputs;
 mod rpc;
 mod rpc_limits;

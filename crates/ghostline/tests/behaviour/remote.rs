@@ -47,9 +47,9 @@ impl Lines {
 
 /// Ghosts that move until they are told to stand.
 #[derive(Resource, Default)]
-struct Standing(bool);
+pub(crate) struct Standing(pub bool);
 
-struct RemoteGame;
+pub(crate) struct RemoteGame;
 
 impl Plugin for RemoteGame {
     fn build(&self, app: &mut App) {
@@ -98,26 +98,36 @@ fn read_lines(
 }
 
 /// {0, 60, 200} ms round trip × {0, 5, 33} % loss.
-fn profiles() -> impl Iterator<Item = LinkProfile> {
+pub(crate) fn profiles() -> impl Iterator<Item = LinkProfile> {
     [0, 60, 200].into_iter().flat_map(|round_trip_ms| {
         [0.0, 5.0, 33.0].map(|percent| LinkProfile::rtt(round_trip_ms).with_loss_percent(percent))
     })
 }
 
-fn fleet(clients: usize, link: LinkProfile) -> Fleet {
+pub(crate) fn fleet(clients: usize, link: LinkProfile) -> Fleet {
     let builder = Fleet::builder().plugin(RemoteGame).clients(clients).link(link);
     builder.tick_rate(unmerged()).transport(Transport::Quic).build()
 }
 
-fn fleet_in_game(clients: usize, link: LinkProfile) -> Fleet {
+pub(crate) fn fleet_in_game(clients: usize, link: LinkProfile) -> Fleet {
     let mut fleet = fleet(clients, link);
     fleet.connect_all();
     fleet.go_in_game_all();
     fleet
 }
 
+/// The crates of a world, in quanta.
+pub(crate) fn truth(world: &mut World) -> Vec<(i32, [i64; 2])> {
+    let quanta = |metres: f32| (f64::from(metres) * 1000.0).round() as i64;
+    let mut crates = world.query_filtered::<(&Health, &Position), With<Crate>>();
+    let rows = crates.iter(world).map(|(health, at)| (health.points, [quanta(at.value.x), quanta(at.value.y)]));
+    let mut all: Vec<_> = rows.collect();
+    all.sort_unstable();
+    all
+}
+
 /// Ticks until `is_done`; panics after `limit` ticks. Returns how many it took.
-fn until(fleet: &mut Fleet, limit: usize, mut is_done: impl FnMut(&mut Fleet) -> bool) -> usize {
+pub(crate) fn until(fleet: &mut Fleet, limit: usize, mut is_done: impl FnMut(&mut Fleet) -> bool) -> usize {
     for tick in 0..limit {
         if is_done(fleet) {
             return tick;
@@ -219,17 +229,6 @@ fn ghosts_converge_on_every_link() {
         }
         fleet.ticks(30);
         fleet.server().world_mut().resource_mut::<Standing>().0 = true;
-        let truth = |world: &mut World| {
-            let mut all: Vec<(i32, [i64; 2])> = world
-                .query_filtered::<(&Health, &Position), With<Crate>>()
-                .iter(world)
-                .map(|(health, at)| {
-                    (health.points, [at.value.x, at.value.y].map(|m| (f64::from(m) * 1000.0).round() as i64))
-                })
-                .collect();
-            all.sort_unstable();
-            all
-        };
         let expected = truth(fleet.server().world_mut());
         assert_eq!(expected.len(), 30);
         until(&mut fleet, 600, |fleet| (0..2).all(|client| truth(fleet.client(client).world_mut()) == expected));
@@ -341,7 +340,7 @@ fn approval_lets_in_or_refuses_with_its_text_on_every_link() {
 }
 
 /// How a session ends, with the reasons that each side gets: server, then client.
-fn reasons(fleet: &mut Fleet, limit: usize) -> [Option<DisconnectReason>; 2] {
+pub(crate) fn reasons(fleet: &mut Fleet, limit: usize) -> [Option<DisconnectReason>; 2] {
     let mut reasons = [None, None];
     for _ in 0..limit {
         fleet.tick();
