@@ -10,11 +10,11 @@ use super::store::Chunk;
 const ENOUGH_ROWS: u32 = 16;
 /// After so many rows more a model is looked at again; before, whenever they have doubled.
 const LOOK_AGAIN_ROWS: u64 = 2048;
-/// Rows that are learned from per tick, type and age, at most.
-const ROWS_PER_TICK: u32 = 32;
-/// While little is known every so many rows are learned from, later every so many.
+/// Rows that are learned from per tick, type and age, about.
+const ROWS_PER_TICK: u64 = 64;
+/// While little is known one of so many rows is learned from, later one of so many.
 const LEARN_EVERY: (u64, u64) = (2, 16);
-const LITTLE_KNOWN_ROWS: u64 = 512;
+const LITTLE_KNOWN_ROWS: u64 = 2048;
 
 /// A model that clients are told of; never used again for another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -41,10 +41,12 @@ struct Class {
     kinds: [Learned; 3],
     /// Whether two earlier rows are worth it.
     prefers_curve: bool,
-    /// Rows that came by, and those that were learned from; in this tick, too.
+    /// Rows that came by, those of the tick before, and at the beginning of this one.
     seen: u64,
+    seen_last_tick: u64,
+    seen_before: u64,
+    /// Rows that were learned from.
     learned: u64,
-    this_tick: u32,
     /// What was learned is looked at when so many rows were.
     next_look: u64,
 }
@@ -72,7 +74,7 @@ impl Models {
         for (index, classes) in self.types.iter_mut().enumerate() {
             let Some(layout) = layout(index) else { continue };
             for class in classes.iter_mut().flatten() {
-                class.this_tick = 0;
+                class.seen_last_tick = class.seen - std::mem::replace(&mut class.seen_before, class.seen);
                 if class.learned >= class.next_look.max(u64::from(ENOUGH_ROWS)) {
                     class.look(layout, &mut self.next_id);
                 }
@@ -120,13 +122,11 @@ impl Models {
         }
         let class = self.types[index][age_class(age)].get_or_insert_default();
         class.seen += 1;
-        let every = if class.learned < LITTLE_KNOWN_ROWS { LEARN_EVERY.0 } else { LEARN_EVERY.1 };
-        if !class.seen.is_multiple_of(every) || class.this_tick >= ROWS_PER_TICK {
+        if !class.is_due() {
             return;
         }
         let at = |back: u32| chunk.slabs.at(now.sub(back)).row(place);
         let Some(base) = at(age) else { return };
-        class.this_tick += 1;
         let mut earlier = [(base, base); SPANS.len()];
         let mut are_known = true;
         for (pair, span) in earlier.iter_mut().zip(SPANS) {
@@ -141,6 +141,14 @@ impl Models {
 }
 
 impl Class {
+    /// Whether the row seen last is to be learned from: one of so many, scattered, because at regular intervals it would be the same ghosts in
+    /// every tick.
+    fn is_due(&self) -> bool {
+        let every = if self.learned < LITTLE_KNOWN_ROWS { LEARN_EVERY.0 } else { LEARN_EVERY.1 };
+        let every = every.max(self.seen_last_tick / ROWS_PER_TICK);
+        (self.seen.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(every)
+    }
+
     fn memory_bytes(&self) -> usize {
         self.kinds.iter().map(|learned| learned.residuals.memory_bytes()).sum()
     }
@@ -170,12 +178,14 @@ impl Class {
         let mut left = [0; 3];
         for kind in Kind::ALL {
             let learned = &mut self.kinds[kind as usize];
+            // From what was counted until now, before the search begins to count something else: a model that is wrong must not stay in force for
+            // as long as the search has not settled.
+            learned.publish(layout, next_id);
             if kind != Kind::Hold && self.search.rows() >= ENOUGH_ROWS {
                 let (span, orders, bits) = self.search.best(kind, learned.residuals.span);
                 left[kind as usize] = bits;
                 learned.residuals.count_for(layout, span, orders);
             }
-            learned.publish(layout, next_id);
         }
         let [_, slope, curve] = left;
         // Two earlier rows are known less often than one, and their bits shared less often.
