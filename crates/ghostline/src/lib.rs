@@ -64,6 +64,7 @@ extern crate self as ghostline;
 pub mod command;
 pub mod connection;
 pub mod ghost;
+#[cfg(feature = "client")]
 mod interpolation;
 pub mod prediction;
 pub mod prelude;

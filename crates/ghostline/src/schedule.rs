@@ -1,12 +1,15 @@
 //! The map of a frame: every schedule and every library step, in order, for every kind of world.
 //! The game fills the schedules; the library's own steps are plain functions, named in the same tables.
+//! A build without one of the cargo features `client` and `server` has the steps of its side alone; without clients nothing is presented.
 //! (Bevy's `PreStartup`, `Startup` and `PostStartup` run once in every world, before its first frame.)
 
 use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::{InternedScheduleLabel, ScheduleLabel, Schedules};
 
+#[cfg(feature = "server")]
+use crate::ghost;
 use crate::world::{WorldFlags, WorldKind};
-use crate::{command, connection, ghost, prediction, rpc, snapshot};
+use crate::{command, connection, prediction, rpc, snapshot};
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -79,11 +82,19 @@ fn label<L: ScheduleLabel + Default>() -> InternedScheduleLabel {
     L::default().intern()
 }
 
+#[cfg(feature = "server")]
 const SERVER: WorldFlags = WorldFlags::SERVER;
+#[cfg(feature = "client")]
 const CLIENT: WorldFlags = WorldFlags::CLIENT;
+#[cfg(feature = "client")]
 const CLIENTS: WorldFlags = WorldFlags::ALL_CLIENTS;
 const NETWORK: WorldFlags = WorldFlags::NETWORK;
-const PRESENTING: WorldFlags = WorldFlags::CLIENT.union(WorldFlags::LOCAL);
+/// Worlds with a player at the screen.
+const PLAYED: WorldFlags = WorldFlags::CLIENT.union(WorldFlags::LOCAL);
+/// Worlds with somebody, or something, that steers.
+const STEERED: WorldFlags = PLAYED.union(WorldFlags::THIN_CLIENT);
+/// Worlds that draw: none in a build without clients, which is a dedicated server's.
+const PRESENTING: WorldFlags = if cfg!(feature = "client") { PLAYED } else { WorldFlags::empty() };
 const ALL: WorldFlags = WorldFlags::ALL;
 
 /// Once per frame, before the simulation passes. A server, whose frame may hold no pass at all, learns here whether it does.
@@ -93,21 +104,23 @@ pub const FRAME_START: &[Step] = &[game(label::<Initialization>, ALL)];
 pub const SIMULATION_PASS: &[Step] = &[
     library("messages of the pass before are dropped", ALL, crate::world::rotate_messages),
     library("received RPCs become entities", NETWORK, rpc::spawn_received),
+    #[cfg(feature = "client")]
     library("ghosts that are due appear", CLIENT, snapshot::spawn_due_ghosts),
     game(label::<BeforeNetworkReceive>, ALL),
     library("datagrams in, connection events", NETWORK, connection::receive),
     game(label::<AfterNetworkReceive>, ALL),
+    #[cfg(feature = "server")]
     library("commands into their buffers", SERVER, command::receive),
+    #[cfg(feature = "client")]
     library("ghosts that are due vanish", CLIENT, snapshot::despawn_due_ghosts),
+    #[cfg(feature = "client")]
     library("snapshots into the ghosts' history", CLIENTS, snapshot::receive),
+    #[cfg(feature = "client")]
     library("history into components", CLIENT, snapshot::apply),
-    library(
-        "input components show the input target tick",
-        PRESENTING.union(WorldFlags::THIN_CLIENT),
-        command::restore_for_gathering,
-    ),
-    game(label::<GhostInput>, PRESENTING.union(WorldFlags::THIN_CLIENT)),
-    library("input components into command buffers", PRESENTING.union(WorldFlags::THIN_CLIENT), command::gather),
+    library("input components show the input target tick", STEERED, command::restore_for_gathering),
+    game(label::<GhostInput>, STEERED),
+    library("input components into command buffers", STEERED, command::gather),
+    #[cfg(feature = "client")]
     library("command packet out", CLIENTS, command::send),
     Step::Library {
         name: "prediction: the predicted schedules, once per tick",
@@ -119,10 +132,14 @@ pub const SIMULATION_PASS: &[Step] = &[
     game(label::<LateSimulation>, ALL),
     library("RPC requests into the outgoing buffers", NETWORK, rpc::send_requests),
     library("incoming RPCs are validated and executed", NETWORK, rpc::receive),
+    #[cfg(feature = "server")]
     library("changed tick rates are told, if the game wants that", SERVER, connection::tell_tick_rate),
     library("outgoing RPCs are sent", NETWORK, rpc::flush),
+    #[cfg(feature = "server")]
     library("ghosts that vanished leave their slots", SERVER, ghost::note_vanished),
+    #[cfg(feature = "server")]
     library("snapshots out", SERVER, snapshot::send),
+    #[cfg(feature = "server")]
     library("ghosts that appeared get their ids", SERVER, ghost::assign_ids),
     library("datagrams out", NETWORK, connection::flush),
 ];
@@ -134,9 +151,28 @@ pub const PREDICTED_STEP: &[Step] =
 
 /// Once per frame, after the simulation passes.
 pub const FRAME_END: &[Step] = &[
-    library("smoothed components follow what is simulated", PRESENTING, prediction::show_smoothed),
+    #[cfg(feature = "client")]
+    library("smoothed components follow what is simulated", PLAYED, prediction::show_smoothed),
     game(label::<Presentation>, PRESENTING),
 ];
+
+/// Whether any kind of world has one of these steps.
+#[cfg(not(feature = "client"))]
+const fn is_run_anywhere(steps: &[Step]) -> bool {
+    let mut rest = steps;
+    while let [step, after @ ..] = rest {
+        let (Step::Game { worlds, .. } | Step::Library { worlds, .. }) = step;
+        if !worlds.is_empty() {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+// A dedicated server presents nothing, not even in a local world.
+#[cfg(not(feature = "client"))]
+const _: () = assert!(!is_run_anywhere(FRAME_END));
 
 /// Runs those of `steps` that this kind of world has.
 pub fn run_steps(world: &mut World, kind: WorldKind, steps: &[Step]) {

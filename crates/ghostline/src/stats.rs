@@ -102,6 +102,7 @@ pub struct RollbackCause {
 }
 
 impl RollbackCause {
+    #[cfg(feature = "client")]
     pub(crate) fn new(ghost_type: &str, component: &str) -> Self {
         Self { ghost_type: ghost_type.to_owned(), component: component.to_owned(), count: 0 }
     }
@@ -126,10 +127,12 @@ pub struct FieldPredictionError {
 }
 
 impl FieldPredictionError {
+    #[cfg(feature = "client")]
     pub(crate) fn new(ghost_type: &str, component: &str, field: &str) -> Self {
         Self { ghost_type: ghost_type.to_owned(), field: format!("{component}.{field}"), ..Self::default() }
     }
 
+    #[cfg(feature = "client")]
     pub(crate) fn note(&mut self, distance: f32) {
         self.last = distance;
         self.max = self.max.max(distance);

@@ -1,25 +1,23 @@
 //! The fleet: a server world and its clients under virtual time, ticked together or one by one.
 
-use bevy_app::Plugin;
-use bevy_ecs::prelude::{Entity, With, World};
+use bevy_ecs::prelude::{Entity, With};
 use ghostline::connection::{
-    ConnectionEvents, ConnectionSecrets, ConnectionWorldExt, NetCodeConnectionEvent, NetworkId,
-    NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
+    ConnectionSecrets, ConnectionWorldExt, NetworkId, NetworkStreamConnection, NetworkStreamDriver, NetworkStreamInGame,
 };
-use ghostline::time::{ClientServerTickRate, ClientTickRate, NetworkTime};
-use ghostline::transport::{Direction, DriverSettings, LinkProfile, RecordedPacket};
-use ghostline::wire::NetworkTick;
+use ghostline::transport::{Direction, LinkProfile, RecordedPacket};
 use ghostline::world::{
-    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, PreparedWorld, ScheduleExecutor,
-    WorldId, WorldKind, WorldMigration, WorldOrder,
+    ClientServerBootstrap, DriverContext, InProcessDrivers, NetWorld, PlayType, PreparedWorld, WorldId, WorldKind,
+    WorldMigration, WorldOrder,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::builder::FleetBuilder;
 use crate::checks::{self, Memory};
+use crate::fleet_world::FleetWorld;
 use crate::link::Link;
 use crate::logs::Logs;
-use crate::network::{Network, Transport};
+use crate::network::Network;
 
 /// Where the fleet's server listens.
 pub const FLEET_PORT: u16 = 7979;
@@ -29,221 +27,6 @@ const FIRST_MIGRATED: u64 = 1 << 32;
 pub const FRAME: Duration = Duration::from_nanos(16_666_667);
 /// Connecting takes at most so many ticks on a clean link.
 const CONNECT_TICKS: usize = 16;
-
-/// How a fleet is made. See [`Fleet::builder`].
-pub struct FleetBuilder {
-    seed: u64,
-    plugins: Option<Box<dyn FnOnce(BootstrapSettings) -> ClientServerBootstrap>>,
-    clients: usize,
-    thin_clients: usize,
-    link: LinkProfile,
-    order: WorldOrder,
-    settings: BootstrapSettings,
-    drivers: DriverSettings,
-    transport: Transport,
-}
-
-#[derive(Clone, Default)]
-struct BootstrapSettings {
-    tick_rate: Option<ClientServerTickRate>,
-    client_tick_rate: Option<ClientTickRate>,
-    game_version: u32,
-    start_tick: Option<NetworkTick>,
-    executor: ScheduleExecutor,
-}
-
-impl BootstrapSettings {
-    fn apply(self, mut bootstrap: ClientServerBootstrap) -> ClientServerBootstrap {
-        bootstrap = bootstrap.game_version(self.game_version).schedule_executor(self.executor);
-        if let Some(rate) = self.tick_rate {
-            bootstrap = bootstrap.tick_rate(rate);
-        }
-        if let Some(rate) = self.client_tick_rate {
-            bootstrap = bootstrap.client_tick_rate(rate);
-        }
-        if let Some(tick) = self.start_tick {
-            bootstrap = bootstrap.start_tick(tick);
-        }
-        bootstrap
-    }
-}
-
-impl FleetBuilder {
-    /// The seed of everything random; printed when a test fails. Default 1.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// The game, built once in each world.
-    pub fn plugin(mut self, plugin: impl Plugin) -> Self {
-        self.plugins = Some(Box::new(move |settings| settings.apply(ClientServerBootstrap::new(plugin))));
-        self
-    }
-
-    /// How many client worlds. Default 1.
-    pub fn clients(mut self, count: usize) -> Self {
-        self.clients = count;
-        self
-    }
-
-    /// How many thin client worlds. Default 0.
-    pub fn thin_clients(mut self, count: usize) -> Self {
-        self.thin_clients = count;
-        self
-    }
-
-    /// The link of every client. Default: perfect, posing as a socket. Until [`connect_all`](Fleet::connect_all) is done it is perfect in any
-    /// case; who connects in another way says so with [`Link::set`].
-    pub fn link(mut self, profile: LinkProfile) -> Self {
-        self.link = profile;
-        self
-    }
-
-    /// Who is ticked first. Default: the server.
-    pub fn order(mut self, order: WorldOrder) -> Self {
-        self.order = order;
-        self
-    }
-
-    /// The tick rates of the server. Default: the library's.
-    pub fn tick_rate(mut self, rate: ClientServerTickRate) -> Self {
-        self.settings.tick_rate = Some(rate);
-        self
-    }
-
-    /// The time settings of the clients. Default: the library's.
-    pub fn client_tick_rate(mut self, rate: ClientTickRate) -> Self {
-        self.settings.client_tick_rate = Some(rate);
-        self
-    }
-
-    /// The tick that the server has when it is made; the first that it simulates is the next. Default 0.
-    pub fn start_tick(mut self, tick: NetworkTick) -> Self {
-        self.settings.start_tick = Some(tick);
-        self
-    }
-
-    /// The version of the game. Default 0.
-    pub fn game_version(mut self, version: u32) -> Self {
-        self.settings.game_version = version;
-        self
-    }
-
-    /// How the systems of a schedule are run. Default: one after the other.
-    pub fn schedule_executor(mut self, executor: ScheduleExecutor) -> Self {
-        self.settings.executor = executor;
-        self
-    }
-
-    /// The settings of all drivers, the largest message among them. Default: the transport's.
-    pub fn driver_settings(mut self, settings: DriverSettings) -> Self {
-        self.drivers = settings;
-        self
-    }
-
-    /// Over what the worlds talk. Default: the in-process link.
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.transport = transport;
-        self
-    }
-
-    /// Makes the worlds. Nobody listens or connects yet.
-    ///
-    /// # Panics
-    /// The worlds can't be made.
-    pub fn build(self) -> Fleet {
-        let logs = Logs::capture();
-        let make =
-            self.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
-        let drivers = InProcessDrivers { posing_as_socket: self.link.counts_as_socket(), settings: self.drivers };
-        let network = Network::new(self.transport, self.seed, self.drivers);
-        let bootstrap = make(self.settings).drivers(network.constructor(drivers));
-        let mut fleet = Fleet {
-            seed: self.seed,
-            bootstrap,
-            network,
-            worlds: Vec::new(),
-            made: 0,
-            migrated: 0,
-            migration: WorldMigration::new(),
-            clients: Vec::new(),
-            thin_clients: Vec::new(),
-            profile: self.link,
-            order: self.order,
-            logs,
-            complaints: Vec::new(),
-        };
-        fleet.add_world("server", WorldKind::Server);
-        for index in 0..self.clients {
-            fleet.add_client(&format!("client {index}"));
-        }
-        for index in 0..self.thin_clients {
-            let place = fleet.add_world(&format!("thin client {index}"), WorldKind::ThinClient);
-            fleet.thin_clients.push(place);
-        }
-        fleet
-    }
-}
-
-fn no_game(_app: &mut bevy_app::App) {}
-
-/// One world of a fleet, with its own clock.
-pub struct FleetWorld {
-    world: NetWorld,
-    clock: Duration,
-    memory: Memory,
-    /// By which the network knows it and its link; kept when the world migrates.
-    number: u64,
-}
-
-impl FleetWorld {
-    /// The ECS world.
-    pub fn world(&self) -> &World {
-        self.world.world()
-    }
-
-    /// The ECS world.
-    pub fn world_mut(&mut self) -> &mut World {
-        self.world.world_mut()
-    }
-
-    /// The world with its name, kind and schedules.
-    pub fn net_world(&mut self) -> &mut NetWorld {
-        &mut self.world
-    }
-
-    /// The server tick of this world: on the server the one simulated last, on a client the one predicted. `None` before the first.
-    pub fn server_tick(&self) -> Option<NetworkTick> {
-        self.network_time().server_tick
-    }
-
-    /// The network time.
-    pub fn network_time(&self) -> &NetworkTime {
-        self.world().resource::<NetworkTime>()
-    }
-
-    /// The connection events of this world's last tick.
-    pub fn events(&self) -> Vec<NetCodeConnectionEvent> {
-        self.world().resource::<ConnectionEvents>().as_slice().to_vec()
-    }
-
-    /// The connection entities, in the order in which they were made.
-    pub fn connections(&self) -> Vec<Entity> {
-        self.world().resource::<NetworkStreamDriver>().connections().map(|(_, entity)| entity).collect()
-    }
-
-    /// The number of this client; `None` before it has one.
-    pub fn network_id(&mut self) -> Option<NetworkId> {
-        let world = self.world.world_mut();
-        world.query::<&NetworkId>().iter(world).next().copied()
-    }
-
-    fn tick(&mut self, dt: Duration) {
-        self.clock += dt;
-        self.world.run_frame(self.clock, dt);
-    }
-}
 
 /// A server and its clients in one process, in virtual time. Dropping it fails the test on an unexpected warning, a broken invariant,
 /// or an expected log line that did not come.
@@ -278,17 +61,40 @@ pub struct Fleet {
 impl Fleet {
     /// A fleet of one server and one client on a perfect link, unless told otherwise.
     pub fn builder() -> FleetBuilder {
-        FleetBuilder {
-            seed: 1,
-            plugins: None,
-            clients: 1,
-            thin_clients: 0,
-            link: LinkProfile::default(),
-            order: WorldOrder::ServerFirst,
-            settings: BootstrapSettings::default(),
-            drivers: DriverSettings::default(),
-            transport: Transport::default(),
+        FleetBuilder::default()
+    }
+
+    pub(crate) fn new(builder: FleetBuilder) -> Self {
+        let logs = Logs::capture();
+        let make =
+            builder.plugins.unwrap_or_else(|| Box::new(|settings| settings.apply(ClientServerBootstrap::new(no_game))));
+        let drivers = InProcessDrivers { posing_as_socket: builder.link.counts_as_socket(), settings: builder.drivers };
+        let network = Network::new(builder.transport, builder.seed, builder.drivers);
+        let bootstrap = make(builder.settings).drivers(network.constructor(drivers));
+        let mut fleet = Self {
+            seed: builder.seed,
+            bootstrap,
+            network,
+            worlds: Vec::new(),
+            made: 0,
+            migrated: 0,
+            migration: WorldMigration::new(),
+            clients: Vec::new(),
+            thin_clients: Vec::new(),
+            profile: builder.link,
+            order: builder.order,
+            logs,
+            complaints: Vec::new(),
+        };
+        fleet.add_world("server", WorldKind::Server);
+        for index in 0..builder.clients {
+            fleet.add_client(&format!("client {index}"));
         }
+        for index in 0..builder.thin_clients {
+            let place = fleet.add_world(&format!("thin client {index}"), WorldKind::ThinClient);
+            fleet.thin_clients.push(place);
+        }
+        fleet
     }
 
     fn add_world(&mut self, name: &str, kind: WorldKind) -> usize {
@@ -619,3 +425,5 @@ impl Drop for Fleet {
 fn eprintln_seed(seed: u64) {
     eprintln!("the fleet's seed was {seed}");
 }
+
+fn no_game(_app: &mut bevy_app::App) {}

@@ -7,14 +7,18 @@
 //! A [`Fleet`] holds a server and any number of clients, ticks them together or one by one, cuts and listens to their links, and fails the test
 //! on an unexpected warning or a broken invariant.
 
+mod builder;
 mod checks;
 mod fleet;
+mod fleet_world;
 mod link;
 mod logs;
 mod network;
 mod tap;
 
-pub use fleet::{FLEET_PORT, FRAME, Fleet, FleetBuilder, FleetWorld};
+pub use builder::FleetBuilder;
+pub use fleet::{FLEET_PORT, FRAME, Fleet};
+pub use fleet_world::FleetWorld;
 pub use ghostline::transport::{
     Direction, DriverSettings, LinkConditions, LinkProfile, LinkStats, Loss, Pipeline, Recorded, RecordedPacket,
 };

@@ -22,8 +22,8 @@ use crate::trouble::Trouble;
 
 /// The still moment: bolts fly out, players land, interpolation catches up.
 const STILL: Duration = Duration::from_secs(2);
-/// A frame is never longer than this for the game: a machine that stalled is not to be caught up with at once.
-pub const LONGEST_FRAME: Duration = Duration::from_millis(60);
+/// A frame is never longer than this for the game: a machine that stalled is not to be caught up with at once. What is cut off is counted.
+const LONGEST_FRAME: Duration = Duration::from_millis(60);
 /// Attempts to connect, half a second each: who is not there within eight seconds won't come.
 const CONNECT_ATTEMPTS: u32 = 16;
 const CONNECT_TIMEOUT_MS: u32 = 500;
@@ -49,6 +49,8 @@ pub struct Session {
     thin_clients: u32,
     baseline: Baseline,
     is_at_rest: bool,
+    /// How far the game has fallen behind the clock on the wall since it began.
+    pub behind: Duration,
 }
 
 impl Session {
@@ -87,6 +89,7 @@ impl Session {
             thin_clients: args.thin_clients(),
             baseline: Baseline::default(),
             is_at_rest: false,
+            behind: Duration::ZERO,
         };
         session.apply_link();
         Ok(session)
@@ -97,7 +100,9 @@ impl Session {
     /// # Errors
     /// The client has lost its server.
     pub fn frame(&mut self, dt: Duration) -> Result<(), Trouble> {
-        let dt = dt.min(LONGEST_FRAME);
+        let cut_off = dt.saturating_sub(LONGEST_FRAME);
+        self.behind += cut_off;
+        let dt = dt - cut_off;
         let tick_before = self.server_ticks();
         self.worlds.begin_frame(dt);
         self.join_newcomers();
@@ -157,6 +162,7 @@ impl Session {
     pub fn begin(&mut self) {
         self.samples = self.samples.begun_anew();
         self.baseline = Baseline::of(self);
+        self.behind = Duration::ZERO;
     }
 
     /// Where everything stood when the game began.

@@ -3,7 +3,21 @@
 use bevy_ecs::prelude::Component;
 use ghostline_wire::NetworkTick;
 
-use super::registry::StoreCounts;
+/// What became of the commands of a block.
+#[derive(Default, Clone, Copy)]
+pub(super) struct StoreCounts {
+    pub stored: u64,
+    pub repeated: u64,
+    pub late: u64,
+    pub refused: u64,
+}
+
+impl StoreCounts {
+    /// Commands, whatever became of them.
+    pub(super) fn all(&self) -> u64 {
+        self.stored + self.repeated + self.late + self.refused
+    }
+}
 
 /// How a client's commands arrive. On the server's connection entities; everything counts from the connection's first command packet in the game on.
 #[derive(Component, Clone, Copy, PartialEq, Debug, Default)]

@@ -2,11 +2,14 @@
 //! the simulation.
 
 use bevy_ecs::lifecycle::HookContext;
-use bevy_ecs::prelude::{Component, Entity};
+use bevy_ecs::prelude::Component;
+#[cfg(feature = "server")]
+use bevy_ecs::prelude::Entity;
 use bevy_ecs::world::DeferredWorld;
 use ghostline_wire::NetworkTick;
 
 use super::data::{CommandValue, InputComponentData};
+#[cfg(feature = "server")]
 use crate::connection::NetworkId;
 use crate::world::WorldKind;
 
@@ -33,6 +36,7 @@ pub(crate) enum Commander {
     /// Client: the local player.
     Player,
     /// Server: the client behind this connection.
+    #[cfg(feature = "server")]
     Connection(Entity),
 }
 
@@ -46,7 +50,8 @@ pub struct CommandBuffer<T: CommandValue> {
     is_servers: bool,
     reported_misuse: bool,
     commander: Option<Commander>,
-    /// The owner that the entity had when it was looked at last.
+    /// Server: the owner that the entity had when it was looked at last.
+    #[cfg(feature = "server")]
     seen_owner: Option<NetworkId>,
     /// The last command of those who commanded it before.
     earlier: Vec<(Commander, T)>,
@@ -62,6 +67,7 @@ impl<T: CommandValue> Default for CommandBuffer<T> {
             is_servers: false,
             reported_misuse: false,
             commander: None,
+            #[cfg(feature = "server")]
             seen_owner: None,
             earlier,
             simulated: None,
@@ -173,49 +179,6 @@ impl<T: CommandValue> CommandBuffer<T> {
         }
     }
 
-    /// Server: stores a command that arrived. One for a tick that is past already is moved to `server_tick`, the next simulated, but only if nothing
-    /// newer is known, so that a packet that was overtaken can't displace a genuine input.
-    pub(crate) fn store_received(
-        &mut self,
-        tick: NetworkTick,
-        data: T,
-        interpolation_delay: u16,
-        server_tick: NetworkTick,
-    ) -> Stored {
-        if !tick.is_older_than(server_tick) {
-            if tick.ticks_since(server_tick) > COMMAND_BUFFER_CAPACITY as i32 {
-                return Stored::TooFarAhead;
-            }
-            let entry = Entry { tick, meant_for: tick, interpolation_delay, data };
-            return if self.put(entry) { Stored::Repeated } else { Stored::InTime };
-        }
-        let newest_known = self
-            .entries
-            .iter()
-            .map(|entry| entry.meant_for)
-            .reduce(|newest, meant_for| if meant_for.is_newer_than(newest) { meant_for } else { newest });
-        if newest_known.is_some_and(|newest| !tick.is_newer_than(newest)) {
-            return Stored::Repeated;
-        }
-        self.put(Entry { tick: server_tick, meant_for: tick, interpolation_delay, data });
-        Stored::Late
-    }
-
-    /// Server: what the client has sent for ticks after `tick` was given up by it, because its clock was put back.
-    pub(crate) fn give_up_after(&mut self, tick: NetworkTick) {
-        self.entries.retain(|entry| !entry.meant_for.is_newer_than(tick));
-    }
-
-    /// Client: what another player did in `tick`, as the server says.
-    pub(crate) fn store_replicated(&mut self, tick: NetworkTick, data: T) {
-        self.put(Entry { tick, meant_for: tick, interpolation_delay: 0, data });
-    }
-
-    /// The owner of the entity is `owner` now. True if it was another before.
-    pub(crate) fn note_owner(&mut self, owner: NetworkId) -> bool {
-        self.seen_owner.replace(owner).is_some_and(|before| before != owner)
-    }
-
     /// Whose commands these are.
     pub(crate) fn commander(&self) -> Option<Commander> {
         self.commander
@@ -246,17 +209,68 @@ impl<T: CommandValue> CommandBuffer<T> {
         }
     }
 
-    /// Client: the local player's last command, in force or from before.
+    /// Client: the local player commanded an entity before that is the same one, with these last commands.
+    pub(crate) fn remember_player(&mut self, last: T) {
+        self.earlier.push((Commander::Player, last));
+    }
+}
+
+/// What only a server does.
+#[cfg(feature = "server")]
+impl<T: CommandValue> CommandBuffer<T> {
+    /// Stores a command that arrived. One for a tick that is past already is moved to `server_tick`, the next simulated, but only if nothing
+    /// newer is known, so that a packet that was overtaken can't displace a genuine input.
+    pub(crate) fn store_received(
+        &mut self,
+        tick: NetworkTick,
+        data: T,
+        interpolation_delay: u16,
+        server_tick: NetworkTick,
+    ) -> Stored {
+        if !tick.is_older_than(server_tick) {
+            if tick.ticks_since(server_tick) > COMMAND_BUFFER_CAPACITY as i32 {
+                return Stored::TooFarAhead;
+            }
+            let entry = Entry { tick, meant_for: tick, interpolation_delay, data };
+            return if self.put(entry) { Stored::Repeated } else { Stored::InTime };
+        }
+        let newest_known = self
+            .entries
+            .iter()
+            .map(|entry| entry.meant_for)
+            .reduce(|newest, meant_for| if meant_for.is_newer_than(newest) { meant_for } else { newest });
+        if newest_known.is_some_and(|newest| !tick.is_newer_than(newest)) {
+            return Stored::Repeated;
+        }
+        self.put(Entry { tick: server_tick, meant_for: tick, interpolation_delay, data });
+        Stored::Late
+    }
+
+    /// What the client has sent for ticks after `tick` was given up by it, because its clock was put back.
+    pub(crate) fn give_up_after(&mut self, tick: NetworkTick) {
+        self.entries.retain(|entry| !entry.meant_for.is_newer_than(tick));
+    }
+
+    /// The owner of the entity is `owner` now. True if it was another before.
+    pub(crate) fn note_owner(&mut self, owner: NetworkId) -> bool {
+        self.seen_owner.replace(owner).is_some_and(|before| before != owner)
+    }
+}
+
+/// What only a client does.
+#[cfg(feature = "client")]
+impl<T: CommandValue> CommandBuffer<T> {
+    /// What another player did in `tick`, as the server says.
+    pub(crate) fn store_replicated(&mut self, tick: NetworkTick, data: T) {
+        self.put(Entry { tick, meant_for: tick, interpolation_delay: 0, data });
+    }
+
+    /// The local player's last command, in force or from before.
     pub(crate) fn last_of_player(&self) -> Option<&T> {
         if self.commander == Some(Commander::Player) {
             return self.newest();
         }
         self.earlier.iter().find(|(known, _)| *known == Commander::Player).map(|(_, last)| last)
-    }
-
-    /// Client: the local player commanded an entity before that is the same one, with these last commands.
-    pub(crate) fn remember_player(&mut self, last: T) {
-        self.earlier.push((Commander::Player, last));
     }
 }
 
@@ -275,6 +289,7 @@ impl<T: InputComponentData> CommandBuffer<T> {
 }
 
 /// What became of a command that arrived.
+#[cfg(feature = "server")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stored {
     /// New, and before its tick.

@@ -1,11 +1,12 @@
 //! Input components and their hidden buffers: shown for sampling, taken into the buffer, and shown again for every simulated tick.
 
-use bevy_ecs::prelude::{Entity, World};
+#[cfg(feature = "client")]
+use bevy_ecs::prelude::Entity;
+use bevy_ecs::prelude::World;
 use ghostline_wire::NetworkTick;
 
 use super::registry::CommandRegistry;
-use crate::connection::NetworkId;
-use crate::snapshot::local_network_id;
+use crate::connection::{NetworkId, local_network_id};
 use crate::time::NetworkTime;
 use crate::world::with_taken;
 
@@ -37,6 +38,7 @@ pub(crate) fn apply(world: &mut World, tick: NetworkTick, batch: u32) {
 }
 
 /// Whether any predicted ghost has another input in the tick after `tick` than in `tick`: there a merged step of prediction ends.
+#[cfg(feature = "client")]
 pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool {
     with_taken(world, |world, types: &mut CommandRegistry| {
         let world: &World = world;
@@ -45,6 +47,7 @@ pub(crate) fn input_changes_after(world: &mut World, tick: NetworkTick) -> bool 
 }
 
 /// Client: these ghosts are dropped, and may come back when the server begins anew. Presses counted for them must not begin anew with them.
+#[cfg(feature = "client")]
 pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
     with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
@@ -56,6 +59,7 @@ pub(crate) fn carry_over(world: &mut World, ghosts: &[Entity]) {
 }
 
 /// Client: a ghost is another's since `tick`. What the player wanted from it after that does not count, and its input is nobody's.
+#[cfg(feature = "client")]
 pub(crate) fn lose(world: &mut World, ghost: Entity, tick: NetworkTick) {
     with_taken(world, |world, types: &mut CommandRegistry| {
         for ty in &mut types.types {
@@ -65,6 +69,7 @@ pub(crate) fn lose(world: &mut World, ghost: Entity, tick: NetworkTick) {
 }
 
 /// Client: the server of all ghosts is gone.
+#[cfg(feature = "client")]
 pub(crate) fn forget_carried(world: &mut World) {
     for ty in &mut world.resource_mut::<CommandRegistry>().types {
         ty.ops.forget_carried();

@@ -2,22 +2,38 @@
 //! sides, and replicated to players who predict somebody else's ghost.
 
 use bevy_ecs::change_detection::DetectChangesMut;
-use bevy_ecs::prelude::{Component, Entity, QueryState, With, Without, World};
-use ghostline_wire::{BitReader, BitWriter, BlockTooLarge, DecodeError, NetworkTick};
+use bevy_ecs::prelude::{Component, QueryState, Without, World};
+#[cfg(feature = "client")]
+use bevy_ecs::prelude::{Entity, With};
+use ghostline_wire::NetworkTick;
+#[cfg(feature = "server")]
+use ghostline_wire::{BitReader, DecodeError};
+#[cfg(feature = "client")]
+use ghostline_wire::{BitWriter, BlockTooLarge};
 
+#[cfg(feature = "server")]
+use super::arrival::StoreCounts;
 use super::buffer::{CommandBuffer, Commander};
 use super::buffer_ops::BufferOps;
 use super::coder::RowCoder;
 use super::data::InputComponentData;
+#[cfg(feature = "client")]
 use super::migration::Carried;
-use super::registry::{Arrival, BlockRequest, CommandOps, ResolveTarget, StoreCounts};
+use super::registry::CommandOps;
+#[cfg(feature = "server")]
+use super::registry::{Arrival, ReceivingOps, ResolveTarget};
+#[cfg(feature = "client")]
+use super::registry::{BlockRequest, SendingOps};
 use super::replicated::{ReplicatedInput, grow};
 use crate::connection::NetworkId;
 use crate::ghost::{GhostInstance, GhostOwner};
-use crate::prediction::{Frozen, PredictedGhost};
+use crate::prediction::Frozen;
+#[cfg(feature = "client")]
+use crate::prediction::PredictedGhost;
 use crate::world::{WorldKind, kind_of};
 
 /// The commands of so many dropped ghosts are kept per input type; the oldest go.
+#[cfg(feature = "client")]
 const MAX_CARRIED_INPUTS: usize = 256;
 
 /// What is sampled on the side of the player.
@@ -31,15 +47,18 @@ type Driven<I> = (&'static mut CommandBuffer<I>, &'static mut I, Option<&'static
 type CarriedCommands<I> = Vec<(u32, NetworkTick, I)>;
 
 /// What changes hands.
+#[cfg(feature = "server")]
 type Owned<I> = (&'static GhostOwner, &'static mut CommandBuffer<I>, &'static mut I);
 
 /// An input component with its hidden command buffer.
 pub(super) struct InputOps<I: InputComponentData + Component> {
     commands: BufferOps<I, RowCoder>,
+    #[cfg(feature = "server")]
     owned: QueryState<Owned<I>>,
     sampled: QueryState<Sampled<I>>,
     driven: QueryState<Driven<I>, Without<Frozen>>,
     /// What merged steps of prediction must look at.
+    #[cfg(feature = "client")]
     predicted: QueryState<&'static CommandBuffer<I>, With<PredictedGhost>>,
     /// The newest commands for ghosts that this client had to drop and that may come back, by id and spawn tick.
     carried: CarriedCommands<I>,
@@ -48,10 +67,17 @@ pub(super) struct InputOps<I: InputComponentData + Component> {
 
 impl<I: InputComponentData + Component> InputOps<I> {
     pub(super) fn new(world: &mut World) -> Self {
-        let commands = BufferOps::new(world, RowCoder::of::<I>()).with_baseline(presses_of::<I>);
-        let (owned, sampled) = (world.query(), world.query());
-        let (driven, predicted) = (world.query_filtered(), world.query_filtered());
-        Self { commands, owned, sampled, driven, predicted, carried: Vec::new(), kind: kind_of(world) }
+        Self {
+            commands: BufferOps::new(world, RowCoder::of::<I>(), Some(presses_of::<I>)),
+            #[cfg(feature = "server")]
+            owned: world.query(),
+            sampled: world.query(),
+            driven: world.query_filtered(),
+            #[cfg(feature = "client")]
+            predicted: world.query_filtered(),
+            carried: Vec::new(),
+            kind: kind_of(world),
+        }
     }
 
     /// Whether the local player fills this entity's input. In a local world everything is the player's.
@@ -77,43 +103,6 @@ fn presses_of<I: InputComponentData>(last: &I) -> I {
 }
 
 impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
-    fn write(
-        &mut self,
-        world: &World,
-        entity: Entity,
-        request: &BlockRequest,
-        scratch: &mut BitWriter,
-        out: &mut BitWriter,
-    ) -> Result<(), BlockTooLarge> {
-        self.commands.write(world, entity, request, scratch, out)
-    }
-
-    fn receive(
-        &mut self,
-        world: &mut World,
-        body: BitReader<'_>,
-        arrival: &Arrival,
-        resolve: ResolveTarget,
-    ) -> Result<StoreCounts, DecodeError> {
-        self.commands.receive(world, body, arrival, resolve)
-    }
-
-    fn note_owners(&mut self, world: &mut World, tick: NetworkTick) {
-        for (owner, mut buffer, mut input) in self.owned.iter_mut(world) {
-            if buffer.note_owner(owner.0) {
-                buffer.hand_over(None, tick, None);
-                input.set_if_neq(I::default());
-            }
-        }
-    }
-
-    fn lose(&mut self, world: &mut World, ghost: Entity, tick: NetworkTick) {
-        self.commands.lose(world, ghost, tick);
-        if let Some(mut input) = world.get_mut::<I>(ghost) {
-            input.set_if_neq(I::default());
-        }
-    }
-
     fn restore_for_gathering(&mut self, world: &mut World, own: Option<NetworkId>, target: NetworkTick) {
         for (_, owner, mut input, buffer) in self.sampled.iter_mut(world) {
             if !Self::is_sampled(self.kind, owner, own) {
@@ -150,6 +139,45 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         }
     }
 
+    fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
+        for (mut buffer, mut input, replicated) in self.driven.iter_mut(world) {
+            if !buffer.is_empty() {
+                let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
+                if self.kind == WorldKind::Server {
+                    buffer.bypass_change_detection().take_new_events(&mut shown);
+                } else if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
+                    shown.subtract_events(before);
+                }
+                input.set_if_neq(shown);
+            }
+            // (An input that nobody commands is what the game makes it.)
+            if let (Some(mut replicated), WorldKind::Server) = (replicated, self.kind) {
+                grow(&mut replicated, &input);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+impl<I: InputComponentData + Component> SendingOps for InputOps<I> {
+    fn write(
+        &mut self,
+        world: &World,
+        entity: Entity,
+        request: &BlockRequest,
+        scratch: &mut BitWriter,
+        out: &mut BitWriter,
+    ) -> Result<(), BlockTooLarge> {
+        self.commands.write(world, entity, request, scratch, out)
+    }
+
+    fn lose(&mut self, world: &mut World, ghost: Entity, tick: NetworkTick) {
+        self.commands.lose(world, ghost, tick);
+        if let Some(mut input) = world.get_mut::<I>(ghost) {
+            input.set_if_neq(I::default());
+        }
+    }
+
     fn carry_over(&mut self, world: &World, ghost: Entity) {
         let (Some(instance), Some(buffer)) = (world.get::<GhostInstance>(ghost), world.get::<CommandBuffer<I>>(ghost))
         else {
@@ -177,26 +205,30 @@ impl<I: InputComponentData + Component> CommandOps for InputOps<I> {
         }
     }
 
-    fn apply(&mut self, world: &mut World, tick: NetworkTick, batch: u32) {
-        for (mut buffer, mut input, replicated) in self.driven.iter_mut(world) {
-            if !buffer.is_empty() {
-                let mut shown = buffer.get_at_tick(tick).map(|(_, now)| now.clone()).unwrap_or_default();
-                if self.kind == WorldKind::Server {
-                    buffer.bypass_change_detection().take_new_events(&mut shown);
-                } else if let Some((_, before)) = buffer.get_at_tick(tick.sub(batch.max(1))) {
-                    shown.subtract_events(before);
-                }
-                input.set_if_neq(shown);
-            }
-            // (An input that nobody commands is what the game makes it.)
-            if let (Some(mut replicated), WorldKind::Server) = (replicated, self.kind) {
-                grow(&mut replicated, &input);
-            }
-        }
-    }
-
     fn changes_after(&mut self, world: &World, tick: NetworkTick) -> bool {
         let data = |buffer: &CommandBuffer<I>, tick| buffer.get_at_tick(tick).map(|(_, data)| data.clone());
         I::BREAKS_BATCHES && self.predicted.iter(world).any(|buffer| data(buffer, tick) != data(buffer, tick.next()))
+    }
+}
+
+#[cfg(feature = "server")]
+impl<I: InputComponentData + Component> ReceivingOps for InputOps<I> {
+    fn receive(
+        &mut self,
+        world: &mut World,
+        body: BitReader<'_>,
+        arrival: &Arrival,
+        resolve: ResolveTarget,
+    ) -> Result<StoreCounts, DecodeError> {
+        self.commands.receive(world, body, arrival, resolve)
+    }
+
+    fn note_owners(&mut self, world: &mut World, tick: NetworkTick) {
+        for (owner, mut buffer, mut input) in self.owned.iter_mut(world) {
+            if buffer.note_owner(owner.0) {
+                buffer.hand_over(None, tick, None);
+                input.set_if_neq(I::default());
+            }
+        }
     }
 }

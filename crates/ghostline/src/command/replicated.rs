@@ -1,16 +1,14 @@
 //! The part of a player's input that the others need to predict his ghost: what the server simulated each tick with, as a hidden component that is
-//! replicated like any other, and on clients put into the ghost's command buffer. Fields take part that are marked with `#[ghost]`.
+//! replicated like any other, and on clients put into the ghost's command buffer (`others`). Fields take part that are marked with `#[ghost]`.
 //!
 //! Its events count all presses of the ghost so far, whoever made them, so that none is seen twice or lost with a row.
 
 use bevy_ecs::change_detection::{DetectChangesMut, Mut};
 use bevy_ecs::component::{Component, StorageType};
-use bevy_ecs::world::EntityWorldMut;
-use ghostline_wire::{ComponentSchema, NetworkTick, QuantiseStats};
+use ghostline_wire::{ComponentSchema, QuantiseStats};
 
-use super::buffer::CommandBuffer;
 use super::data::InputComponentData;
-use crate::ghost::{GhostComponent, GhostOwnerIsLocal};
+use crate::ghost::GhostComponent;
 
 /// The input that a ghost was simulated with last, its events summed up.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,22 +53,4 @@ pub(super) fn grow<I: InputComponentData>(replicated: &mut Mut<'_, ReplicatedInp
     let mut grown = input.clone();
     grown.add_events(&replicated.0);
     replicated.set_if_neq(ReplicatedInput(grown));
-}
-
-/// Client: what the server says that a ghost was simulated with in `tick` goes into its command buffer, unless the player commands it himself. True if
-/// prediction did not expect it.
-pub(crate) fn receive_replicated<I: InputComponentData>(
-    ghost: &mut EntityWorldMut<'_>,
-    tick: NetworkTick,
-    lanes: &[u32],
-) -> bool {
-    if ghost.contains::<GhostOwnerIsLocal>() {
-        return false;
-    }
-    let Some(mut buffer) = ghost.get_mut::<CommandBuffer<I>>() else { return false };
-    let mut input = I::default();
-    input.read_ghost_lanes(lanes);
-    let is_news = buffer.get_at_tick(tick).is_none_or(|(_, expected)| *expected != input);
-    buffer.store_replicated(tick, input);
-    is_news
 }

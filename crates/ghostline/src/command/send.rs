@@ -127,7 +127,7 @@ fn interpolation_delay_ticks(time: &NetworkTime) -> u32 {
 fn find_targets(world: &mut World, sender: &mut CommandSender) {
     let CommandSender { own_ghosts, targets, warned_of_interpolated, .. } = sender;
     targets.clear();
-    let own = crate::snapshot::local_network_id(world).unwrap_or(NetworkId::NONE);
+    let own = crate::connection::local_network_id(world).unwrap_or(NetworkId::NONE);
     let query = own_ghosts.get_or_insert_with(|| world.query_filtered());
     query.update_archetypes(world);
     let registry = world.resource::<GhostRegistry>();

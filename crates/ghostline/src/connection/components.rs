@@ -131,6 +131,7 @@ pub struct NetworkSnapshotAck {
     /// How late commands come, in 1/256 ticks; negative: early. Measured by the server, told to the client in snapshots.
     pub server_command_age: i32,
     /// Server: the same in 1/65536 ticks, so that rounding does not add up in the average.
+    #[cfg(feature = "server")]
     pub(crate) command_age_q16: i64,
     /// Server: the interpolation delay that the client reported last, in ticks.
     pub interpolation_delay_ticks: u32,

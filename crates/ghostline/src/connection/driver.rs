@@ -21,7 +21,6 @@ use super::components::{
 use super::lifecycle::MAX_PENDING_CLIENTS;
 use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
-use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::stats::SnapshotPacketLossStatistics;
 use crate::world::{WorldKind, kind_of};
@@ -153,13 +152,6 @@ impl NetworkStreamDriver {
     /// [`DisconnectReason::ServerFull`], and never gets a number; those who are there stay.
     pub fn set_max_clients(&mut self, max_clients: Option<usize>) {
         self.max_clients = max_clients;
-    }
-
-    /// What a client is told that is one too many; `None` if there is room. Who is still on the way in takes no room.
-    pub(super) fn full(&self) -> Option<String> {
-        let limit = self.max_clients?;
-        let connected = self.connections.iter().filter(|live| live.network_id != NetworkId::NONE).count();
-        (connected >= limit).then(|| format!("the server is full: it takes at most {limit}"))
     }
 
     /// The bound that was set.
@@ -477,7 +469,8 @@ impl ConnectionWorldExt for World {
         facade.by_auto_connect = false;
         let old = std::mem::replace(facade.store.get(), store);
         // Whoever waited there is gone with the drivers.
-        waiting_room::clear(self);
+        #[cfg(feature = "server")]
+        super::waiting_room::clear(self);
         Ok(old)
     }
 }
@@ -549,6 +542,7 @@ pub(super) fn make_connection(world: &mut World, id: Entity, handle: ConnectionH
     entity.insert_if_new((CommandTarget::default(), LinkedEntityGroup::default()));
     if is_server {
         entity.insert(IncomingCommandDataStreamBuffer::default());
+        #[cfg(feature = "server")]
         crate::snapshot::attach_server_state(&mut entity);
     } else {
         entity.insert((

@@ -7,20 +7,24 @@ use ghostline_wire::MessageKind;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+#[cfg(feature = "server")]
+use super::admission;
 use super::components::{
     ConnectionStatus, DisconnectText, IncomingCommandDataStreamBuffer, IncomingSnapshotDataStreamBuffer,
     InvalidMessages, MAX_INCOMING_MESSAGES, MAX_WAITING_DRIVER_EVENTS, NetworkId, NetworkStreamConnection,
     NetworkStreamRequestDisconnect,
 };
-use super::driver::{LiveConnection, NetworkStreamDriver, make_connection, own_handle};
+use super::driver::{LiveConnection, NetworkStreamDriver, own_handle};
 use super::events::{self, ConnectionEvents, NetCodeConnectionEvent};
 use super::handshake;
-use super::identity;
 use super::log_limit::LogLimits;
 use super::mismatch;
 use super::reason::DisconnectReason;
 use super::requests;
+#[cfg(feature = "server")]
+use super::sessions;
 use super::state;
+#[cfg(feature = "server")]
 use super::waiting_room;
 use crate::rpc::{IncomingRpcDataStreamBuffer, RpcDelivery};
 use crate::stats::NetworkStats;
@@ -40,6 +44,7 @@ pub fn receive(world: &mut World) {
         handle_event(world, driver, event);
     }
     handshake::advance(world);
+    #[cfg(feature = "server")]
     waiting_room::expire(world);
     state::mirror_all(world);
     events::publish(world);
@@ -129,7 +134,11 @@ fn close_live(world: &mut World, handle: ConnectionHandle, entity: Entity, reaso
 
 fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
     match event {
-        DriverEvent::Accepted { connection } => accept(world, ConnectionHandle { driver, connection }),
+        #[cfg(feature = "server")]
+        DriverEvent::Accepted { connection } => admission::accept(world, ConnectionHandle { driver, connection }),
+        // (Nobody connects to a program without servers.)
+        #[cfg(not(feature = "server"))]
+        DriverEvent::Accepted { .. } => {}
         DriverEvent::Connected { connection } => {
             let handle = ConnectionHandle { driver, connection };
             let Some(entity) = entity_of(world, handle) else { return };
@@ -140,14 +149,15 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
             match entity_of(world, handle) {
                 Some(entity) => sort_message(world, entity, pipeline, bytes),
                 None => {
-                    if let Some(bytes) = waiting_room::receive(world, handle, pipeline, bytes) {
-                        world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes);
-                    }
+                    #[cfg(feature = "server")]
+                    let Some(bytes) = waiting_room::receive(world, handle, pipeline, bytes) else { return };
+                    world.resource_mut::<NetworkStreamDriver>().recycle(handle, bytes);
                 }
             }
         }
         DriverEvent::Disconnected { connection, cause } => {
             let handle = ConnectionHandle { driver, connection };
+            #[cfg(feature = "server")]
             waiting_room::leave(world, handle);
             if let Some(entity) = entity_of(world, handle) {
                 // What the other side has said before it closed may tell why.
@@ -163,42 +173,11 @@ fn handle_event(world: &mut World, driver: DriverId, event: DriverEvent) {
     }
 }
 
-/// Server: a client has connected.
-fn accept(world: &mut World, handle: ConnectionHandle) {
-    if world.resource::<NetworkStreamDriver>().full().is_some() {
-        waiting_room::enter(world, handle);
-    } else {
-        admit(world, handle);
-    }
-}
-
-/// Server: a client gets its entity, and its handshake begins.
-pub(super) fn admit(world: &mut World, handle: ConnectionHandle) -> Entity {
-    make_room(world);
-    let entity = world.spawn_empty().id();
-    make_connection(world, entity, handle, ConnectionStatus::Handshake);
-    begin_handshake(world, entity, handle);
-    entity
-}
-
 /// So many clients may be on their way in; of more, the one that has waited longest goes. An honest one is in after a few round trips, so a
 /// crowd that connects and stays silent takes nobody's place.
 pub const MAX_PENDING_CLIENTS: usize = 1024;
 
-/// Server: lets the oldest go of too many clients that are not connected yet.
-fn make_room(world: &mut World) {
-    let facade = world.resource::<NetworkStreamDriver>();
-    let (live, limit) = (Arc::clone(&facade.connections), facade.max_pending_clients);
-    let mut pending = live.iter().filter(|live| live.network_id == NetworkId::NONE);
-    let oldest = pending.next().map(|live| live.entity);
-    if pending.count() + 1 >= limit
-        && let Some(oldest) = oldest
-    {
-        close_now(world, oldest, DisconnectReason::ServerFull, "too many clients are on their way in");
-    }
-}
-
-fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) {
+pub(super) fn begin_handshake(world: &mut World, entity: Entity, handle: ConnectionHandle) {
     let now = world.resource::<FrameClock>().now;
     if let Some(mut connection) = world.get_mut::<NetworkStreamConnection>(entity) {
         connection.handshake_start = Some(now);
@@ -311,6 +290,11 @@ pub(crate) fn live_connections(world: &World) -> LiveConnections {
     }
 }
 
+/// The number of this client, if it has one.
+pub(crate) fn local_network_id(world: &World) -> Option<NetworkId> {
+    live_connections(world).find_map(|connection| world.get::<NetworkId>(connection).copied())
+}
+
 /// What [`live_connections`] gives: the list is shared, so that asking for it costs no allocation.
 pub(crate) struct LiveConnections {
     list: Option<Arc<Vec<LiveConnection>>>,
@@ -358,10 +342,14 @@ fn raise_with_text(
 /// The end of a connection: its event, once; its number is free again; its entity goes.
 fn remove(world: &mut World, handle: ConnectionHandle, entity: Entity, reason: DisconnectReason, text: &str) {
     raise_with_text(world, entity, handle, ConnectionStatus::Disconnected, Some(reason), text);
-    let network_id = world.resource::<NetworkStreamDriver>().network_id(handle);
-    handshake::release_network_id(world, network_id);
-    identity::forget(world, entity);
+    #[cfg(feature = "server")]
+    {
+        let network_id = world.resource::<NetworkStreamDriver>().network_id(handle);
+        admission::release_network_id(world, network_id);
+        sessions::forget(world, entity);
+    }
     crate::rpc::forget_connection(world, entity);
+    #[cfg(feature = "client")]
     crate::command::forget_server_types(world);
     crate::snapshot::forget_connection(world, entity);
     let mut facade = world.resource_mut::<NetworkStreamDriver>();

@@ -13,17 +13,17 @@ use super::components::{
     NetworkStreamRequestDisconnect, OutgoingCommandDataStreamBuffer,
 };
 use super::driver::NetworkStreamDriver;
-use super::handshake::NetworkIdAllocation;
-use super::identity::{
-    ConnectionSecrets, ConnectionUniqueId, KnownSessions, NetworkStreamIsReconnected, PendingResume, ResumeToken,
-};
+use super::identity::{ConnectionUniqueId, NetworkStreamIsReconnected, ResumeToken};
 use super::log_limit::LogLimits;
 use super::mismatch::ProtocolMismatch;
+#[cfg(feature = "server")]
+use super::sessions::{self, PendingResume};
 use super::state::{ConnectionState, LinkedEntityGroup};
+#[cfg(feature = "server")]
 use super::waiting_room::WaitingRoom;
+#[cfg(feature = "server")]
 use crate::command::CommandArrivalStatistics;
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
-use crate::snapshot;
 use crate::stats::{SnapshotConnectionStats, SnapshotPacketLossStatistics};
 use crate::world::{MoveComponent, move_component};
 
@@ -41,9 +41,11 @@ pub(crate) const MIGRATED: &[MoveComponent] = &[
     move_component::<ConnectionState>,
     move_component::<NetworkSnapshotAck>,
     move_component::<InvalidMessages>,
+    #[cfg(feature = "server")]
     move_component::<CommandArrivalStatistics>,
     move_component::<SnapshotConnectionStats>,
     move_component::<SnapshotPacketLossStatistics>,
+    #[cfg(feature = "server")]
     move_component::<PendingResume>,
     move_component::<ProtocolMismatch>,
     move_component::<IncomingRpcDataStreamBuffer>,
@@ -51,7 +53,8 @@ pub(crate) const MIGRATED: &[MoveComponent] = &[
     move_component::<IncomingCommandDataStreamBuffer>,
     move_component::<OutgoingCommandDataStreamBuffer>,
     move_component::<IncomingSnapshotDataStreamBuffer>,
-    snapshot::move_send_state,
+    #[cfg(feature = "server")]
+    crate::snapshot::move_send_state,
     |_, to| {
         to.insert((CommandTarget::default(), LinkedEntityGroup::default()));
     },
@@ -64,16 +67,22 @@ pub(crate) fn move_resources(from: &mut World, to: &mut World, moved: &EntityHas
     let mut facade = std::mem::replace(&mut *from.resource_mut::<NetworkStreamDriver>(), left_behind);
     facade.follow(moved);
     to.insert_resource(facade);
-    move_resource::<NetworkIdAllocation>(from, to);
-    move_resource::<WaitingRoom>(from, to);
     move_resource::<LogLimits>(from, to);
-    move_resource::<ConnectionSecrets>(from, to);
-    move_resource::<KnownSessions>(from, to);
-    if let Some(mut sessions) = to.get_resource_mut::<KnownSessions>() {
-        sessions.follow(moved);
-    }
+    #[cfg(feature = "server")]
+    move_server_resources(from, to, moved);
     if let Some(token) = from.remove_resource::<ResumeToken>() {
         to.insert_resource(token);
+    }
+}
+
+#[cfg(feature = "server")]
+fn move_server_resources(from: &mut World, to: &mut World, moved: &EntityHashMap<Entity>) {
+    move_resource::<super::NetworkIdAllocation>(from, to);
+    move_resource::<WaitingRoom>(from, to);
+    move_resource::<sessions::ConnectionSecrets>(from, to);
+    move_resource::<sessions::KnownSessions>(from, to);
+    if let Some(mut sessions) = to.get_resource_mut::<sessions::KnownSessions>() {
+        sessions.follow(moved);
     }
 }
 

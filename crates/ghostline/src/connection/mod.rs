@@ -1,5 +1,7 @@
 //! Connections: entities with a state machine, buffers, events for the tick, and a reason for every end.
 
+#[cfg(feature = "server")]
+mod admission;
 mod approval;
 mod components;
 mod driver;
@@ -7,6 +9,8 @@ mod events;
 mod handshake;
 mod identity;
 mod in_game;
+#[cfg(feature = "client")]
+mod joining;
 mod lifecycle;
 mod log_limit;
 mod migration;
@@ -14,12 +18,17 @@ mod mismatch;
 mod overview;
 mod reason;
 mod requests;
+#[cfg(feature = "server")]
+mod sessions;
 mod state;
+#[cfg(feature = "server")]
 mod tick_rate;
+#[cfg(feature = "server")]
 mod waiting_room;
 
+#[cfg(feature = "server")]
+pub use admission::NetworkIdAllocation;
 pub use approval::ConnectionApproved;
-
 pub use components::{
     CommandTarget, ConnectionStatus, DisconnectText, INVALID_MESSAGE_WINDOW, IncomingCommandDataStreamBuffer,
     IncomingSnapshotDataStreamBuffer, InvalidMessages, LocalConnection, MAX_INCOMING_MESSAGES,
@@ -31,15 +40,12 @@ pub(crate) use driver::own_handle;
 pub use driver::{ConnectionError, ConnectionWorldExt, NetworkStreamDriver};
 pub(crate) use events::rotate_changes;
 pub use events::{ConnectionChanged, ConnectionEvents, NetCodeConnectionEvent};
-pub use handshake::{NetworkIdAllocation, NetworkProtocolVersion};
+pub use handshake::NetworkProtocolVersion;
 pub(crate) use handshake::{execute_internal, protocol_version};
-pub(crate) use identity::KnownSessions;
-pub use identity::{
-    ConnectionSecrets, ConnectionUniqueId, MAX_KNOWN_SESSIONS, NetworkStreamIsReconnected, ResumeToken,
-};
+pub use identity::{ConnectionUniqueId, NetworkStreamIsReconnected, ResumeToken};
 pub use in_game::InGameAppExt;
 pub use lifecycle::{MAX_PENDING_CLIENTS, flush, pump_idle, receive};
-pub(crate) use lifecycle::{close, count_invalid, live_connections};
+pub(crate) use lifecycle::{close, count_invalid, live_connections, local_network_id};
 pub(crate) use log_limit::{LogLimits, Unlogged};
 pub(crate) use migration::{MIGRATED, move_resources};
 pub(crate) use mismatch::is_ending;
@@ -50,8 +56,14 @@ pub(crate) use requests::ConnectionRequests;
 pub use requests::{
     ListenRequestState, NetworkStreamRequestConnect, NetworkStreamRequestListen, NetworkStreamRequestListenResult,
 };
+#[cfg(feature = "server")]
+pub(crate) use sessions::KnownSessions;
+#[cfg(feature = "server")]
+pub use sessions::{ConnectionSecrets, MAX_KNOWN_SESSIONS};
 pub use state::{ConnectionState, LinkedEntityGroup};
+#[cfg(feature = "server")]
 pub(crate) use waiting_room::WaitingRoom;
 // Parts of a connection entity, kept where they are filled and emptied.
 pub use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
+#[cfg(feature = "server")]
 pub use tick_rate::tell_tick_rate;

@@ -7,10 +7,11 @@ use ghostline_wire::{MessageKind, ResumeClaim, frames, internal_rpc};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::admission::admit;
 use super::driver::NetworkStreamDriver;
-use super::identity;
-use super::lifecycle::{admit, sort_message};
+use super::lifecycle::sort_message;
 use super::reason::DisconnectReason;
+use super::sessions;
 use crate::world::{FrameClock, resolved_rate};
 
 /// Of a server world: connections without an entity, the oldest first.
@@ -58,7 +59,7 @@ pub(super) fn receive(
     }
     leave(world, handle);
     let has_room = world.resource::<NetworkStreamDriver>().full().is_none();
-    if has_room || claim_in(&message).is_some_and(|claim| identity::holds_a_place(world, &claim)) {
+    if has_room || claim_in(&message).is_some_and(|claim| sessions::holds_a_place(world, &claim)) {
         let entity = admit(world, handle);
         sort_message(world, entity, pipeline, message);
     } else {

@@ -11,8 +11,12 @@ use thiserror::Error;
 
 use super::identity::GhostInstance;
 use super::owner::{AutoCommandTarget, GhostOwner};
-use super::prefab::{GhostMode, GhostOptimizationMode, GhostPrefab};
-use super::vtable::{ComponentVtable, ReceiveReplicated};
+#[cfg(feature = "client")]
+use super::prefab::GhostMode;
+use super::prefab::{GhostOptimizationMode, GhostPrefab};
+use super::vtable::ComponentVtable;
+#[cfg(feature = "client")]
+use super::vtable::ReceiveReplicated;
 use crate::world::{WorldKind, kind_of};
 
 /// One registered ghost type.
@@ -23,17 +27,20 @@ pub(crate) struct GhostType {
     /// The components with their lanes in a row. An owner, if there is one, comes first.
     pub components: Vec<(ComponentVtable, Range<usize>)>,
     /// What takes in the replicated inputs, with their lanes.
+    #[cfg(feature = "client")]
     pub replicated_inputs: Vec<(ReceiveReplicated, Range<usize>)>,
     pub insert_marker: fn(&mut EntityWorldMut<'_>),
 }
 
 impl GhostType {
     /// The lane of the owner's number.
+    #[cfg(feature = "client")]
     pub(crate) fn owner_lane(&self) -> Option<usize> {
         self.prefab.has_owner.then_some(0)
     }
 
     /// Whether a client that predicts such a ghost leaves some of its components to the server.
+    #[cfg(feature = "client")]
     pub(crate) fn has_unpredicted_components(&self) -> bool {
         self.components.iter().any(|(vtable, _)| !vtable.is_predicted)
     }
@@ -46,6 +53,7 @@ impl GhostType {
     }
 
     /// Whether a client predicts a ghost of this type whose owner has this number.
+    #[cfg(feature = "client")]
     pub(crate) fn is_predicted(&self, is_own: bool) -> bool {
         match self.prefab.mode {
             GhostMode::Interpolated => false,
@@ -141,15 +149,19 @@ impl GhostRegistry {
                 prefab.inputs.iter().map(|input| (input.name)()).collect::<Vec<_>>().join("`, `")
             );
         }
-        let receivers = prefab.inputs.iter().filter(|input| input.replicated.is_some());
-        let replicated_lanes = components.iter().skip(components.len() - receivers.clone().count());
-        let replicated_inputs = receivers
-            .zip(replicated_lanes)
-            .map(|(input, (_, lanes))| (input.receive_replicated, lanes.clone()))
-            .collect();
+        #[cfg(feature = "client")]
+        let replicated_inputs = replicated_inputs(&prefab, &components);
         let schema = GhostSchema { name, options: prefab.options_text(), components: schemas };
         let index = self.types.len() as u16;
-        self.types.push(GhostType { prefab, schema, layout, components, replicated_inputs, insert_marker });
+        self.types.push(GhostType {
+            #[cfg(feature = "client")]
+            replicated_inputs,
+            prefab,
+            schema,
+            layout,
+            components,
+            insert_marker,
+        });
         self.by_marker.insert(marker, index);
         Ok(())
     }
@@ -185,6 +197,17 @@ impl GhostRegistry {
         lines.dedup();
         lines
     }
+}
+
+/// What takes in the replicated inputs of a type, whose lanes are the last.
+#[cfg(feature = "client")]
+fn replicated_inputs(
+    prefab: &GhostPrefab,
+    components: &[(ComponentVtable, Range<usize>)],
+) -> Vec<(ReceiveReplicated, Range<usize>)> {
+    let receivers = prefab.inputs.iter().filter(|input| input.replicated.is_some());
+    let lanes = components.iter().skip(components.len() - receivers.clone().count());
+    receivers.zip(lanes).map(|(input, (_, lanes))| (input.receive_replicated, lanes.clone())).collect()
 }
 
 /// Every component of all ghost types, and by ghost type its first lane in the type's rows.

@@ -3,12 +3,13 @@
 use bevy_ecs::prelude::{Component, Res, Without};
 use ghostline_wire::NetworkTick;
 
+#[cfg(feature = "client")]
 use super::tracks::note_arrival;
 use crate::time::NetworkTime;
 
 /// On predicted ghosts of clients, and on every ghost of a server.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[component(on_add = note_arrival)]
+#[cfg_attr(feature = "client", component(on_add = note_arrival))]
 pub struct PredictedGhost {
     /// Client: the newest tick of which this ghost's prediction was compared with the server. `None` on a server.
     pub applied_tick: Option<NetworkTick>,

@@ -7,6 +7,7 @@ use bevy_ecs::prelude::{Component, Entity, QueryState, Resource, With, Without, 
 use ghostline_wire::{NetworkTick, QuantiseStats};
 use std::any::TypeId;
 
+use super::Prediction;
 use super::components::Frozen;
 use super::tracks::note_leaving;
 use crate::ghost::GhostComponent;
@@ -105,9 +106,7 @@ pub(crate) fn ghost_column<C: GhostComponent + PartialEq>(world: &mut World) -> 
 }
 
 /// A column of a component that is predicted but not sent.
-pub(super) fn state_column<C: Component<Mutability = Mutable> + Clone + PartialEq>(
-    world: &mut World,
-) -> Box<dyn StateColumn> {
+fn state_column<C: Component<Mutability = Mutable> + Clone + PartialEq>(world: &mut World) -> Box<dyn StateColumn> {
     Box::new(Column::<C>::new(world, None))
 }
 
@@ -214,6 +213,22 @@ impl<C: Component<Mutability = Mutable> + Clone + PartialEq> StateColumn for Col
 #[derive(Resource, Default)]
 pub(super) struct PredictedStates {
     pub columns: Vec<(TypeId, fn(&mut World) -> Box<dyn StateColumn>)>,
+}
+
+/// Adds to them.
+pub(super) fn keep_state<C: Component<Mutability = Mutable> + Clone + PartialEq>(world: &mut World) {
+    if world.contains_resource::<Prediction>() {
+        let name = std::any::type_name::<C>();
+        tracing::error!(
+            "predicted state `{name}` was registered after the world's plugins were finished; register it while they are built"
+        );
+        return;
+    }
+    let mut states = world.get_resource_or_init::<PredictedStates>();
+    let id = TypeId::of::<C>();
+    if !states.columns.iter().any(|(known, _)| *known == id) {
+        states.columns.push((id, state_column::<C>));
+    }
 }
 
 #[cfg(test)]

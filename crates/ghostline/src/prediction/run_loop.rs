@@ -14,7 +14,7 @@ use super::history::PREDICTION_HISTORY_TICKS;
 use super::news::follow_changes;
 use super::rollback::{choose_starts, correct_on_the_way};
 use super::settings::PredictionSettings;
-use super::smoothing::{remember_predictions, take_up_corrections};
+use super::smoother::{remember_predictions, take_up_corrections};
 use super::step::simulate;
 use crate::command;
 use crate::stats::PredictionStats;

@@ -7,9 +7,9 @@ use super::components::PredictedGhost;
 use super::freeze::{freeze, thaw};
 use super::history::PredictionSlot;
 use crate::command;
-use crate::connection::NetworkId;
+use crate::connection::{NetworkId, local_network_id};
 use crate::ghost::{GhostOwnerIsLocal, GhostRegistry, GhostType};
-use crate::snapshot::{ClientChunk, ClientSnapshots, GhostRows, bits, local_network_id};
+use crate::snapshot::{ClientChunk, ClientSnapshots, GhostRows, bits};
 
 /// Makes every ghost of which something new came what its newest row says: the local player's or not, and with that predicted or interpolated.
 pub(crate) fn follow_owners(world: &mut World) {

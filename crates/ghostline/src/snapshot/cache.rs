@@ -6,10 +6,11 @@ use ghostline_wire::{
     least_absolute_row_bits, limits, packed_bits, write_ghost_body,
 };
 
+use super::bits::bits;
 use super::connection::SnapshotSendState;
 use super::encode::{EncodeRequest, EncodeType};
 use super::models::{ModelId, Models};
-use super::store::{Chunk, RowStore, bits};
+use super::store::{Chunk, RowStore};
 use super::view::ChunkView;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;

@@ -5,10 +5,11 @@ use ghostline_wire::{Epoch, NetworkTick, ReceivedPackets, limits};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::bits::bits;
 use super::decode::Models;
 use super::history::{ChunkRows, Coverage, GhostRows};
 use super::receive::LeftEpoch;
-use super::store::bits;
+use super::settings::GhostCount;
 use crate::ghost::Slot;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
@@ -69,17 +70,6 @@ pub(crate) struct DyingGhost {
     pub at: NetworkTick,
     pub predicted: bool,
     pub shown: Option<Shown>,
-}
-
-/// How many ghosts there are, for progress bars. A resource of client worlds.
-#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct GhostCount {
-    /// Ghosts on the server that are relevant to this client.
-    pub on_server: u32,
-    /// Ghosts whose state this client has received.
-    pub received: u32,
-    /// Ghosts that have an entity in this world.
-    pub instantiated: u32,
 }
 
 /// The client's side of the snapshots.
@@ -329,7 +319,10 @@ impl ClientSnapshots {
 }
 
 /// The connection to the server ended: its ghosts go.
-pub(crate) fn forget_server(world: &mut World) {
+pub(super) fn forget_server(world: &mut World) {
+    if !world.contains_resource::<ClientSnapshots>() {
+        return;
+    }
     drop_ghosts(world, None);
     // The next connection counts its epochs anew.
     world.insert_resource(LeftEpoch(None));

@@ -169,6 +169,7 @@ impl SnapshotSendState {
     }
 
     /// Whether this client must still learn that the ghost of a slot is gone.
+    #[cfg(feature = "client")]
     pub(crate) fn awaits_despawn(&self, slot: Slot) -> bool {
         self.despawns.iter().any(|despawn| despawn.slot == slot)
     }

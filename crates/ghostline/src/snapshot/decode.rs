@@ -7,8 +7,8 @@ use ghostline_wire::{
     read_despawns, read_ghost_body, read_mask, read_prefabs,
 };
 
+use super::bits::bits;
 use super::client::{ClientChunk, ClientSnapshots};
-use super::store::bits;
 use crate::ghost::Slot;
 
 /// Why a packet could not be taken in.

@@ -4,7 +4,7 @@
 use ghostline_wire::{NetworkTick, limits};
 use std::collections::VecDeque;
 
-use super::store::bits;
+use super::bits::bits;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;
 

@@ -8,12 +8,13 @@ use ghostline_wire::{
 };
 use std::ops::Range;
 
+use super::bits::bits;
 use super::cache::{Choice, ChosenBase, DELTA_BITS, RowCache, Source};
 use super::connection::{PacketContent, SnapshotSendState};
 use super::encode::{EncodeCounts, EncodeRequest, EncodeType};
 use super::models::ModelId;
 use super::priority::RowSizes;
-use super::store::{RowStore, bits};
+use super::store::RowStore;
 use crate::ghost::Slot;
 
 /// Bits of one entry of the prefab list.

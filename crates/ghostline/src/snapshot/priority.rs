@@ -3,9 +3,10 @@
 
 use ghostline_wire::NetworkTick;
 
+use super::bits::bits;
 use super::connection::SnapshotSendState;
 use super::encode::{EncodeRequest, EncodeType};
-use super::store::{Chunk, RowStore, bits};
+use super::store::{Chunk, RowStore};
 use super::view::ChunkView;
 
 /// Ghosts of a chunk that are nearly as urgent as its most urgent one are sent with it: in parts of chunks much is said for few rows.

@@ -3,8 +3,9 @@
 use bevy_ecs::prelude::{Entity, Resource, World};
 use ghostline_wire::{BitReader, PrefabEntry, Reception, SnapshotHeader};
 
-use super::client::{ClientSnapshots, GhostCount, drop_ghosts};
+use super::client::{ClientSnapshots, drop_ghosts};
 use super::decode::{DecodeType, Decoder, SnapshotError};
+use super::settings::GhostCount;
 use crate::connection::{
     DisconnectReason, IncomingSnapshotDataStreamBuffer, NetworkSnapshotAck, NetworkStreamConnection,
     NetworkStreamDriver, NetworkStreamInGame, close, live_connections,

@@ -1,12 +1,13 @@
 //! The end of a server's tick: which connections get a snapshot now, and their packets on their way.
 
-use bevy_ecs::prelude::{Component, Entity, Mut, Resource, World};
+use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_transport::Pipeline;
 use ghostline_wire::NetworkTick;
 
 use super::connection::SnapshotSendState;
 use super::encode::EncodeRequest;
 use super::server::ServerSnapshots;
+use super::settings::{GhostSendSystemData, MIN_SNAPSHOT_BYTES, NetworkStreamSnapshotTargetSize};
 use super::sweep::sweep;
 use crate::connection::{NetworkSnapshotAck, NetworkStreamDriver, NetworkStreamInGame, live_connections, own_handle};
 use crate::ghost::GhostRegistry;
@@ -14,44 +15,6 @@ use crate::stats::{NetworkStats, SnapshotConnectionStats};
 use crate::time::{ClientServerTickRate, NetworkTime, max_send_rate_interval};
 use crate::world::FrameClock;
 
-/// How much is sent in snapshots, and what is left out when not everything fits. A resource of server worlds.
-#[derive(Resource, Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GhostSendSystemData {
-    /// Bytes of snapshots per client and network tick; 0 (the default): one datagram. At least [`MIN_SNAPSHOT_BYTES`].
-    pub default_snapshot_packet_size: usize,
-    /// Ghosts whose importance × ticks since they were sent is below this wait, except for the first time. Default 0.
-    pub min_send_importance: u32,
-    /// How much more urgent than any other a ghost is that a client never had: by so many times what was needed last to be sent at all. 0: as
-    /// urgent as others. Default 1.
-    pub first_send_importance_multiplier: u32,
-    /// No row is predicted from more than one earlier one, whatever the prefabs say. Default: off.
-    pub force_single_baseline: bool,
-    /// Bytes of past rows that the server keeps as clients' baselines. Beyond it the slowest client gets whole rows instead of differences.
-    /// Default 64 MiB.
-    pub max_history_bytes: usize,
-}
-
-impl Default for GhostSendSystemData {
-    fn default() -> Self {
-        Self {
-            default_snapshot_packet_size: 0,
-            min_send_importance: 0,
-            first_send_importance_multiplier: 1,
-            force_single_baseline: false,
-            max_history_bytes: 64 << 20,
-        }
-    }
-}
-
-/// Bytes of snapshots per network tick for this connection, instead of the default. Set by the game on the server.
-#[derive(Component, Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NetworkStreamSnapshotTargetSize {
-    /// Bytes; at least [`MIN_SNAPSHOT_BYTES`].
-    pub value: usize,
-}
-
-/// The least that can be asked of a snapshot per tick, in bytes.
-pub const MIN_SNAPSHOT_BYTES: usize = 100;
 /// A connection may save up so many ticks' worth of bytes.
 const MAX_SAVED_TICKS: f64 = 2.0;
 

@@ -130,14 +130,31 @@ pub(crate) fn attach_server_state(entity: &mut EntityWorldMut<'_>) {
     entity.insert((SnapshotSendState::default(), SnapshotConnectionStats::default()));
 }
 
-/// A connection that ended holds no rows and no slots.
-pub(crate) fn forget_connection(world: &mut World, entity: Entity) {
-    let Some(mut state) = world.get_mut::<SnapshotSendState>(entity).map(|mut state| std::mem::take(&mut *state))
-    else {
-        super::client::forget_server(world);
-        return;
-    };
-    release(&mut world.resource_mut::<ServerSnapshots>(), &mut state);
+/// Bytes of rows, of what clients have of them, and of what is encoded anew in every tick. 0 in a world that is no server.
+pub(super) fn memory_bytes(world: &World) -> usize {
+    let Some(snapshots) = world.get_resource::<ServerSnapshots>() else { return 0 };
+    let states = live_connections(world).filter_map(|entity| world.get::<SnapshotSendState>(entity));
+    let of_clients: usize = states.map(SnapshotSendState::memory_bytes).sum();
+    snapshots.store.memory_bytes() + snapshots.encoder.memory_bytes() + of_clients
+}
+
+/// A client that is gone holds no rows and no slots.
+pub(super) fn forget_client(world: &mut World, connection: Entity) {
+    let state = world.get_mut::<SnapshotSendState>(connection).map(|mut state| std::mem::take(&mut *state));
+    if let Some(mut state) = state {
+        release(&mut world.resource_mut::<ServerSnapshots>(), &mut state);
+    }
+}
+
+/// World migration: a connection keeps its epoch and its counters alone. A client that is in the game gets the next epoch with the new world's first
+/// snapshot, and drops what it had.
+pub(crate) fn move_send_state(from: &mut EntityWorldMut<'_>, to: &mut EntityWorldMut<'_>) {
+    if let Some((epoch, stats)) = from.get::<SnapshotSendState>().map(|state| (state.epoch, state.stats)) {
+        from.remove::<SnapshotSendState>();
+        let mut state = SnapshotSendState::default();
+        (state.epoch, state.stats) = (epoch, stats);
+        to.insert(state);
+    }
 }
 
 /// The state is gone with an entity that a game despawned by hand: its rows and slots must not stay.

@@ -3,7 +3,7 @@
 
 use ghostline_wire::NetworkTick;
 
-use super::store::bits;
+use super::bits::bits;
 use crate::ghost::{GhostInstance, Slot};
 use crate::interpolation::Sample;
 

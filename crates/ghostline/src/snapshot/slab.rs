@@ -5,7 +5,7 @@
 use ghostline_wire::NetworkTick;
 use std::collections::VecDeque;
 
-use super::store::bits;
+use super::bits::bits;
 
 /// The rows that changed at one tick.
 struct Slab {

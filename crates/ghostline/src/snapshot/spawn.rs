@@ -4,18 +4,13 @@ use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_wire::NetworkTick;
 
 use super::client::ClientSnapshots;
-use crate::connection::{NetworkId, live_connections};
+use crate::connection::{NetworkId, local_network_id};
 use crate::ghost::{
     GhostInstance, GhostOwnerIsLocal, GhostRegistry, LostGhosts, Slot, SpawnedGhostEntityMap, insert_ghost_components,
 };
 use crate::prediction::{Frozen, PredictedGhost};
 use crate::time::NetworkTime;
 use crate::world::WorldKind;
-
-/// The number of this client, if it has one.
-pub(crate) fn local_network_id(world: &World) -> Option<NetworkId> {
-    live_connections(world).find_map(|connection| world.get::<NetworkId>(connection).copied())
-}
 
 /// Predicted ghosts appear at once, interpolated ones when the interpolation timeline reaches their first row.
 pub fn spawn_due_ghosts(world: &mut World) {

@@ -4,6 +4,7 @@
 use ghostline_wire::{NetworkTick, QuantiseStats, limits};
 use std::collections::VecDeque;
 
+use super::bits::bits;
 use super::slab::{Slabs, VectorPool};
 use crate::ghost::Slot;
 
@@ -89,17 +90,6 @@ impl Chunk {
         self.slabs.push(tick, changed, &self.current, pool);
         true
     }
-}
-
-/// The places of the set bits, ascending.
-pub(crate) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        (mask != 0).then(|| {
-            let place = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            place
-        })
-    })
 }
 
 /// All chunks of a server world.
@@ -216,6 +206,16 @@ impl RowStore {
         if let Some(chunk) = self.chunks.get_mut(chunk) {
             chunk.slabs.sweep(since, &mut self.pool);
         }
+    }
+
+    /// Every ghost's present row, in the order of ids: the id, the tick of the spawn, the tick of the last change, the lanes.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u32, NetworkTick, NetworkTick, &[u32])> {
+        self.chunks.iter().enumerate().flat_map(|(index, chunk)| {
+            bits(chunk.sendable()).filter_map(move |place| {
+                let (spawn, version) = (chunk.spawn_ticks[place]?, chunk.versions[place]?);
+                Some((Slot::new(index, place as u32).id(), spawn, version, chunk.row(place)))
+            })
+        })
     }
 
     /// Gives back the memory that is kept for the next rows.

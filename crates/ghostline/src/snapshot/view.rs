@@ -3,7 +3,8 @@
 
 use ghostline_wire::{NetworkTick, limits};
 
-use super::store::{Chunk, bits};
+use super::bits::bits;
+use super::store::Chunk;
 use crate::ghost::Slot;
 
 const SLOTS: usize = limits::CHUNK_SLOTS as usize;

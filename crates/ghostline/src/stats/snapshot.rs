@@ -1,6 +1,7 @@
 //! Counters of the snapshots of one connection: on the server what became of what it sent, on a client what became of what it should get.
 
 use bevy_ecs::prelude::Component;
+#[cfg(feature = "client")]
 use ghostline_wire::{PacketSequence, Reception};
 use std::ops::{Add, Sub};
 
@@ -59,6 +60,7 @@ pub struct SnapshotPacketLossStatistics {
 
 impl SnapshotPacketLossStatistics {
     /// A packet arrived; `before` is the newest of those before it.
+    #[cfg(feature = "client")]
     pub(crate) fn note(&mut self, before: Option<PacketSequence>, sequence: PacketSequence, reception: Reception) {
         match reception {
             Reception::New => {

@@ -3,6 +3,7 @@
 use bevy_ecs::resource::Resource;
 use ghostline_wire::TickRateBlock;
 
+#[cfg(any(feature = "server", doc))]
 use super::tick_rate::ClientServerTickRate;
 
 /// A server world that has it tells its clients when its [`ClientServerTickRate`] changes: at the end of the tick, to everyone who is
@@ -18,6 +19,7 @@ pub struct ReplicateTickRate {
 
 impl ReplicateTickRate {
     /// Takes in the rates in force. Returns what clients must be told, if it is news to those who were told before.
+    #[cfg(feature = "server")]
     pub(crate) fn note(&mut self, rate: &ClientServerTickRate) -> Option<TickRateBlock> {
         let block = rate.to_block();
         let told = self.told.replace(block);

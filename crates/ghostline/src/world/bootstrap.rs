@@ -11,11 +11,13 @@ use std::sync::Arc;
 use super::config::{AutomaticBootstrap, ConfigError, NetCodeConfig};
 use super::connect_override;
 use super::drivers::{DriverConstructor, default_drivers};
+use super::flavour::BUILD_FLAVOUR;
 use super::frame;
 use super::kind::WorldKind;
 use super::play_type::{self, PlayType};
 use super::runner::run_in_real_time;
-use super::worlds::{WorldError, WorldOrder, Worlds, any_address, loopback_address};
+use super::world_error::WorldError;
+use super::worlds::{WorldOrder, Worlds, any_address, loopback_address};
 use crate::time::{ClientServerTickRate, ClientTickRate};
 
 /// What came of a game's own initialisation.
@@ -156,7 +158,7 @@ impl ClientServerBootstrap {
     }
 
     /// Which worlds [`build`](Self::build) makes. Default: what [`read_command_line`](Self::read_command_line) finds, else a server and
-    /// a client.
+    /// a client, or in a build with one side that side alone.
     pub fn play_type(mut self, play_type: PlayType) -> Self {
         self.play_type = Some(play_type);
         self
@@ -311,7 +313,7 @@ impl ClientServerBootstrap {
 
     /// Which worlds are asked for.
     pub fn requested_play_type(&self) -> PlayType {
-        self.play_type.unwrap_or_default()
+        self.play_type.unwrap_or(BUILD_FLAVOUR.default_play_type())
     }
 
     pub(super) fn automatic(&self) -> AutomaticBootstrap {

@@ -1,9 +1,10 @@
 //! The other embedding: ghostline inside an ordinary Bevy `App`, whose main world is the presenting client from the start (its menu is
 //! that client before it connects). Servers and thin clients live beside it and are stepped from within its frame.
 
-use bevy_app::{App, AppExit, Plugin, PreUpdate};
+use bevy_app::{App, AppExit, MainScheduleOrder, Plugin, PreUpdate};
 use bevy_ecs::message::Messages;
 use bevy_ecs::prelude::{Resource, World};
+use bevy_ecs::schedule::ScheduleLabel;
 use bevy_platform::cell::SyncCell;
 use bevy_time::{Real, Time, TimePlugin};
 use ghostline_transport::DriverStore;
@@ -16,10 +17,13 @@ use super::drivers::{DriverConstructionError, DriverContext};
 use super::filter::remove_foreign_schedules;
 use super::frame;
 use super::kind::WorldKind;
+use super::messages;
 use super::net_world::SharedPlugin;
 use super::play_type::PlayType;
+use super::stalls;
 use super::world_commands::WorldCommands;
-use super::worlds::{MAIN_WORLD, WorldError, WorldOrder, Worlds};
+use super::world_error::WorldError;
+use super::worlds::{MAIN_WORLD, WorldOrder, Worlds};
 use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
 
 /// Makes an `App`'s main world a client world, with the game's plugin built in it. See [`ClientServerBootstrap::embedded`].
@@ -29,6 +33,10 @@ use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
 pub struct EmbeddedClient {
     bootstrap: ClientServerBootstrap,
 }
+
+/// The schedule of the app's main world in which all worlds run: after `PreUpdate`, where Bevy reads devices, and before `Update`.
+#[derive(ScheduleLabel, Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RunEmbeddedWorlds;
 
 /// The worlds beside the main one. A resource of an embedded main world.
 #[derive(Resource)]
@@ -78,10 +86,12 @@ impl Plugin for EmbeddedClient {
         let version = self.bootstrap.game_version;
         let prepared = frame::prepare(app.world_mut(), WorldKind::Client, version, Duration::ZERO, || Ok(drivers));
         debug_assert!(prepared.is_ok(), "the drivers are there");
-        frame::keep_bevys_message_update(app.world_mut());
+        messages::keep_bevys_message_update(app.world_mut());
         app.insert_resource(EmbeddedWorlds { worlds: SyncCell::new(worlds) });
         app.add_plugins(SharedPlugin(Arc::clone(&self.bootstrap.plugin)));
-        app.add_systems(PreUpdate, run_frame);
+        let mut order = app.world_mut().get_resource_or_init::<MainScheduleOrder>();
+        order.insert_after(PreUpdate, RunEmbeddedWorlds);
+        app.add_systems(RunEmbeddedWorlds, run_frame);
     }
 
     /// By now every plugin is finished: the collections can be frozen, and the other worlds be made.
@@ -147,8 +157,8 @@ fn run_frame(world: &mut World) {
     let worlds = beside.worlds();
     worlds.set_now(now);
     worlds.thin_clients().follow(world.resource::<NetworkStreamDriver>().last_server());
-    let is_told = frame::is_alarming(world, dt);
-    frame::note_stall(world, now, dt);
+    let is_told = stalls::is_alarming(world, dt);
+    stalls::note_stall(world, now, dt);
     worlds.note_frame(dt, is_told);
     let servers = [WorldKind::Local, WorldKind::Server];
     let clients = [WorldKind::Client, WorldKind::ThinClient];

@@ -15,9 +15,11 @@ use super::frame;
 use super::kind::{WorldKind, kind_of};
 use super::net_world::NetWorld;
 use super::prepared::PreparedWorld;
-use crate::command::{self, CarriedInputs};
+#[cfg(feature = "client")]
+use crate::command;
 use crate::connection::{self, NetworkProtocolVersion, NetworkStreamConnection};
 use crate::rpc;
+#[cfg(feature = "client")]
 use crate::snapshot;
 
 /// What a stored world is known by. Also a resource of the world that it was loaded into.
@@ -116,7 +118,9 @@ struct Carried {
     protocol: NetworkProtocolVersion,
     /// The game's own components move once more if the ticket is loaded into another world.
     components: MigratedComponents,
-    inputs: CarriedInputs,
+    #[cfg(feature = "client")]
+    inputs: command::CarriedInputs,
+    #[cfg(feature = "client")]
     snapshots: snapshot::CarriedSnapshots,
 }
 
@@ -153,7 +157,9 @@ impl WorldMigration {
         let carried = Carried {
             protocol: from.resource::<NetworkProtocolVersion>().clone(),
             components: from.get_resource::<MigratedComponents>().cloned().unwrap_or_default(),
+            #[cfg(feature = "client")]
             inputs: command::take_inputs(from),
+            #[cfg(feature = "client")]
             snapshots: snapshot::take_carried(from),
         };
         move_connections(from, to, &carried.components.0);
@@ -246,7 +252,10 @@ pub(super) fn finish(world: &mut World) -> Result<(), MigrationError> {
     if world.resource::<NetworkProtocolVersion>().version != carried.protocol.version {
         return Err(MigrationError::ProtocolDiffers);
     }
-    command::put_inputs(world, carried.inputs);
-    snapshot::put_carried(world, carried.snapshots);
+    #[cfg(feature = "client")]
+    {
+        command::put_inputs(world, carried.inputs);
+        snapshot::put_carried(world, carried.snapshots);
+    }
     Ok(())
 }

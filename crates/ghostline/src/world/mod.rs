@@ -1,15 +1,21 @@
 //! Worlds: their kinds, what runs in which, how they are made, and the frame of each.
 
 mod bootstrap;
+#[cfg(feature = "client")]
+mod client_frame;
 mod config;
 mod connect_override;
+mod creators;
 mod describe;
 mod drivers;
+#[cfg(feature = "client")]
 mod embedded;
 mod exit_signal;
 mod filter;
+mod flavour;
 mod frame;
 mod kind;
+mod messages;
 mod migration;
 mod net_world;
 mod parallel;
@@ -17,24 +23,31 @@ mod play_type;
 mod prepared;
 mod program_options;
 mod runner;
+mod stalls;
 mod taken;
 mod thin_client;
 mod world_commands;
+mod world_error;
 mod worlds;
 
 pub use bootstrap::{ClientServerBootstrap, Initialized, MAX_THIN_CLIENTS, ScheduleExecutor};
+#[cfg(feature = "client")]
+pub use client_frame::shift_predict_target;
 pub use config::{AutomaticBootstrap, ConfigError, NetCodeConfig};
 pub use connect_override::{CONNECT_ARGUMENT, CONNECT_VARIABLE};
 pub use describe::{build_schedules, describe_frame};
 #[cfg(feature = "quic")]
 pub use drivers::{DefaultDrivers, ServerIdentity};
 pub use drivers::{DriverConstructionError, DriverConstructor, DriverContext, InProcessDrivers};
-pub use embedded::{EmbeddedClient, EmbeddedWorlds};
+#[cfg(feature = "client")]
+pub use embedded::{EmbeddedClient, EmbeddedWorlds, RunEmbeddedWorlds};
 pub use exit_signal::ExitSignal;
 pub use filter::AddSystemsIn;
-pub use frame::{FrameClock, shift_predict_target};
-pub(crate) use frame::{mirror_time, resolved_rate, rotate_messages};
+pub use flavour::{BUILD_FLAVOUR, BuildFlavour};
+pub use frame::FrameClock;
+pub(crate) use frame::{mirror_time, resolved_rate};
 pub use kind::{WorldFlags, WorldKind, is_client, is_host, is_server, is_thin_client, kind_of};
+pub(crate) use messages::rotate_messages;
 pub use migration::{MigrationAppExt, MigrationError, MigrationTicket, WorldMigration};
 pub(crate) use migration::{MoveComponent, move_component};
 pub use net_world::{NetWorld, WorldId};
@@ -44,4 +57,5 @@ pub use runner::run_in_real_time;
 pub(crate) use taken::with_taken;
 pub use thin_client::ThinClients;
 pub use world_commands::{MAX_WORLD_COMMANDS, WorldCommands};
-pub use worlds::{DEFAULT_WORLD_NAME, WorldError, WorldOrder, Worlds, WorldsOverview};
+pub use world_error::WorldError;
+pub use worlds::{DEFAULT_WORLD_NAME, WorldOrder, Worlds, WorldsOverview};

@@ -9,11 +9,14 @@ use std::time::Duration;
 use super::bootstrap::ClientServerBootstrap;
 use super::drivers::DriverContext;
 use super::filter::{choose_executor, remove_foreign_schedules, warn_of_idle_schedules};
+use super::flavour::BUILD_FLAVOUR;
 use super::frame;
 use super::kind::WorldKind;
+use super::messages;
 use super::migration;
 use super::prepared::PreparedWorld;
-use super::worlds::WorldError;
+use super::stalls;
+use super::world_error::WorldError;
 
 /// Tells the worlds of a process apart, also after some are gone. A resource of each world.
 #[derive(Resource, Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -78,6 +81,7 @@ impl NetWorld {
         now: Duration,
     ) -> Result<Self, WorldError> {
         let &DriverContext { world: id, kind, .. } = context;
+        BUILD_FLAVOUR.check(kind)?;
         let errors = bootstrap.validate();
         if !errors.is_empty() {
             return Err(WorldError::InvalidConfiguration(errors));
@@ -138,15 +142,15 @@ impl NetWorld {
 
     /// Runs one frame of this world alone. `now` is the time since the process began; what it sends waits for the next delivery.
     pub fn run_frame(&mut self, now: Duration, dt: Duration) {
-        if let Some(stall) = frame::note_stall(self.app.world_mut(), now, dt) {
-            frame::warn_of_stall(stall, Some(&self.name));
+        if let Some(stall) = stalls::note_stall(self.app.world_mut(), now, dt) {
+            stalls::warn_of_stall(stall, Some(&self.name));
         }
         self.run(now, dt);
     }
 
     /// Runs one frame of this world as one of many: a stall is the whole process's, and told once for all.
     pub(super) fn run_frame_of_process(&mut self, now: Duration, dt: Duration) {
-        frame::note_stall(self.app.world_mut(), now, dt);
+        stalls::note_stall(self.app.world_mut(), now, dt);
         self.run(now, dt);
     }
 
@@ -161,6 +165,6 @@ impl NetWorld {
 
     /// The `AppExit` that a system of this world has asked for, if any.
     pub fn should_exit(&self) -> Option<AppExit> {
-        frame::asked_exit(self.world())
+        messages::asked_exit(self.world())
     }
 }

@@ -6,7 +6,7 @@ use bevy_ecs::prelude::World;
 use bevy_ecs::schedule::Schedules;
 
 use super::kind::WorldKind;
-use super::worlds::WorldError;
+use super::world_error::WorldError;
 
 /// An existing world for [`Worlds::create_server_world_in`](super::Worlds::create_server_world_in) and its siblings.
 ///

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::bootstrap::MAX_THIN_CLIENTS;
 use super::kind::WorldKind;
 use super::net_world::WorldId;
-use super::worlds::{WorldError, Worlds};
+use super::world_error::WorldError;
+use super::worlds::Worlds;
 use crate::connection::{ConnectionWorldExt, NetworkStreamDriver};
 
 /// How many thin client worlds there are to be, and how fast they come. Part of [`Worlds`]; worlds that were made otherwise are left alone.
@@ -40,6 +41,7 @@ impl ThinClients {
     }
 
     /// Where the client connected to that is no world of this process's list, but an application's main world.
+    #[cfg(feature = "client")]
     pub(super) fn follow(&mut self, server: Option<&ServerAddress>) {
         if self.main_server.as_ref() != server {
             self.main_server = server.cloned();

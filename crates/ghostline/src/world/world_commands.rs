@@ -3,7 +3,8 @@
 
 use bevy_ecs::prelude::Resource;
 
-use super::worlds::{WorldError, Worlds};
+use super::world_error::WorldError;
+use super::worlds::Worlds;
 
 /// One command.
 type WorldCommand = Box<dyn FnOnce(&mut Worlds) -> Result<(), WorldError> + Send + Sync>;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bevy_app::{App, AppExit, Update};
+use bevy_app::{App, AppExit, PreUpdate, Update};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use bevy_time::{Real, Time, TimeUpdateStrategy};
@@ -72,4 +72,26 @@ fn an_exit_written_in_a_world_beside_ends_the_app() {
     server.world_mut().write_message(AppExit::error());
     app.update();
     assert!(app.should_exit().is_some_and(|exit| exit.is_error()));
+}
+
+/// How often the app has read its devices, and what the client's input saw of that last.
+#[derive(Resource, Default)]
+struct Devices {
+    read: u32,
+    sampled: u32,
+}
+
+#[test]
+fn what_the_app_reads_from_its_devices_is_sampled_in_the_same_frame() {
+    let mut app = app();
+    app.init_resource::<Devices>()
+        .add_systems(PreUpdate, |mut devices: ResMut<Devices>| devices.read += 1)
+        .add_systems(GhostInput, |mut devices: ResMut<Devices>| devices.sampled = devices.read);
+    for frame in 1..=20 {
+        app.update();
+        let devices = app.world().resource::<Devices>();
+        assert_eq!(devices.read, frame);
+        // (Frames in which the clocks stand still sample nothing.)
+        assert!(frame < 10 || devices.sampled == frame, "frame {frame} sampled what was read in {}", devices.sampled);
+    }
 }

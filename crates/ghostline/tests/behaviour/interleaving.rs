@@ -12,6 +12,10 @@ use ghostline_testkit::{Direction, LinkProfile, WorldOrder};
 use crate::common::*;
 use crate::dice::Dice;
 
+/// Optimised for rest; kicked now and then.
+#[derive(Component, Default)]
+struct Stone;
+
 #[derive(Resource, Default)]
 struct Finger {
     press: bool,
@@ -35,7 +39,9 @@ struct Playing;
 
 impl Plugin for Playing {
     fn build(&self, app: &mut App) {
+        let stone = GhostPrefab::new("stone").component::<Position>().optimization_mode(GhostOptimizationMode::Static);
         app.add_plugins(Game)
+            .register_ghost::<Stone>(stone)
             .register_rpc::<Note>()
             .init_resource::<Finger>()
             .init_resource::<Seen>()
@@ -43,7 +49,7 @@ impl Plugin for Playing {
             .add_systems_in(WorldFlags::CLIENT, GhostInput, press)
             .add_systems(PredictedSimulation, run)
             .add_systems_in(WorldFlags::SERVER, PredictedSimulation, see)
-            .add_systems_in(WorldFlags::SERVER, Simulation, wander)
+            .add_systems_in(WorldFlags::SERVER, Simulation, (wander, kick))
             .add_systems(Simulation, note);
     }
 }
@@ -75,10 +81,20 @@ fn see(mut seen: ResMut<Seen>, players: Query<(&GhostOwner, &PlayerInput), Simul
     }
 }
 
+const STONES: usize = 3;
+
 /// Some crates move all the time, the others rest: what a game calls static.
 fn wander(mut crates: Query<(&Health, &mut Position), With<Crate>>) {
     for (_, mut position) in crates.iter_mut().filter(|(health, _)| health.points > 0) {
         position.value.z += 0.02;
+    }
+}
+
+/// Once per second a stone is somewhere else, until everything rests.
+fn kick(time: Res<NetworkTime>, mut stones: Query<&mut Position, With<Stone>>, crates: Query<&Health, With<Crate>>) {
+    let is_over = crates.iter().all(|health| health.points == 0);
+    if !is_over && time.server_tick.is_some_and(|tick| tick.index().is_multiple_of(60)) {
+        stones.iter_mut().for_each(|mut position| position.value.z += 1.0);
     }
 }
 
@@ -98,6 +114,9 @@ fn spawn_everything(fleet: &mut Fleet) {
     }
     for points in 0..6 {
         fleet.server().world_mut().spawn_ghost::<Crate>(Health { points: points % 2 });
+    }
+    for x in 0..STONES {
+        fleet.server().world_mut().spawn_ghost::<Stone>(Position { value: bevy_math::Vec3::X * x as f32 });
     }
 }
 
@@ -170,7 +189,7 @@ fn worlds_at_any_pace_and_in_any_order_agree_in_the_end() {
     }
 }
 
-/// What must be true once crates rest and nobody presses: each press counted once, and all see the crates where they are.
+/// What must be true once crates rest and nobody presses: each press counted once, and all see crates and stones where they are.
 fn check_presses(fleet: &mut Fleet, case: &str) {
     for client in 0..fleet.client_count() {
         let pressed = fleet.client(client).world().resource::<Finger>().pressed;
@@ -179,14 +198,14 @@ fn check_presses(fleet: &mut Fleet, case: &str) {
         let seen = fleet.server().world().resource::<Seen>().0[id.0 as usize];
         assert_eq!(seen, pressed, "{case}: presses of client {client}");
     }
-    let server = positions::<With<Crate>>(fleet.server().world_mut());
+    let server = positions::<Or<(With<Crate>, With<Stone>)>>(fleet.server().world_mut());
     for client in 0..fleet.client_count() {
-        let seen = positions::<With<Crate>>(fleet.client(client).world_mut());
+        let seen = positions::<Or<(With<Crate>, With<Stone>)>>(fleet.client(client).world_mut());
         assert_eq!(seen.len(), server.len(), "{case}: client {client}");
         for ((id, of_server), (_, of_client)) in server.iter().zip(&seen) {
             assert!(
                 (*of_server - *of_client).abs().max_element() < 0.0021,
-                "{case}: crate {id}: {of_server}, {of_client}"
+                "{case}: ghost {id}: {of_server}, {of_client}"
             );
         }
     }
@@ -261,7 +280,7 @@ fn everything_goes_across_the_wrap_of_the_tick_number() {
             }
             fleet.tick();
             let map = positions::<With<GhostInstance>>(fleet.server().world_mut()).len();
-            assert_eq!(map, 2 + 6 + doomed.len(), "{case}");
+            assert_eq!(map, 2 + 6 + STONES + doomed.len(), "{case}");
         }
         come_to_rest(&mut fleet);
         fleet.ticks(60);

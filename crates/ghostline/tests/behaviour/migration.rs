@@ -300,26 +300,34 @@ fn a_press_is_seen_exactly_once_however_often_the_client_migrates() {
 
 #[test]
 fn a_client_that_waits_for_approval_is_let_in_by_the_new_world() {
-    let mut fleet = Fleet::builder().plugin(Levels).clients(1).build();
-    fleet.server().world_mut().require_connection_approval(true).unwrap();
-    fleet.client(0).world_mut().require_connection_approval(true).unwrap();
-    fleet.listen();
-    fleet.server().world_mut().resource_mut::<LetsIn>().0 = false;
-    fleet.connect(0);
-    fleet.client(0).world_mut().spawn((Password { word: 7 }, SendRpcCommandRequest::default()));
-    fleet.ticks(8);
-    let state = |fleet: &mut Fleet| {
-        let world = fleet.server().world_mut();
-        world.query::<&NetworkStreamConnection>().single(world).unwrap().state
-    };
-    assert_eq!(state(&mut fleet), ConnectionStatus::Approval);
-    fleet.logs().tolerate("nobody has consumed it");
-    // The password lies unconsumed in the old world; the new one's game finds it again, and lets the client in.
-    fleet.migrate_server();
-    assert_eq!(state(&mut fleet), ConnectionStatus::Approval);
-    fleet.ticks(6);
-    assert_eq!(state(&mut fleet), ConnectionStatus::Connected);
-    assert!(fleet.client(0).network_id().is_some());
+    for (seed, link) in LINKS.into_iter().enumerate() {
+        for migrations in [1, 2] {
+            let case = format!("link {seed}, {migrations} migrations");
+            let mut fleet = Fleet::builder().plugin(Levels).clients(1).link(link()).seed(seed as u64).build();
+            fleet.server().world_mut().require_connection_approval(true).unwrap();
+            fleet.client(0).world_mut().require_connection_approval(true).unwrap();
+            fleet.listen();
+            fleet.server().world_mut().resource_mut::<LetsIn>().0 = false;
+            fleet.connect(0);
+            fleet.client(0).world_mut().spawn((Password { word: 7 }, SendRpcCommandRequest::default()));
+            fleet.ticks(30);
+            let state = |fleet: &mut Fleet| {
+                let world = fleet.server().world_mut();
+                world.query::<&NetworkStreamConnection>().single(world).unwrap().state
+            };
+            assert_eq!(state(&mut fleet), ConnectionStatus::Approval, "{case}");
+            fleet.logs().tolerate("nobody has consumed it");
+            // The password lies unconsumed in the old world; the new one's game finds it again, and lets the client in.
+            for _ in 0..migrations {
+                fleet.migrate_server();
+                fleet.migrate_client(0);
+                assert_eq!(state(&mut fleet), ConnectionStatus::Approval, "{case}");
+            }
+            fleet.ticks(20);
+            assert_eq!(state(&mut fleet), ConnectionStatus::Connected, "{case}");
+            assert!(fleet.client(0).network_id().is_some(), "{case}");
+        }
+    }
 }
 
 #[test]

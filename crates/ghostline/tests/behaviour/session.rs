@@ -464,6 +464,8 @@ fn drivers_can_be_replaced_only_without_connections() {
     fleet.connect_all();
     let refused = fleet.server().world_mut().reset_driver_store(store(1)).err();
     assert_eq!(refused, Some(ConnectionError::ConnectionsAlive(1)));
+    let refused = fleet.client(0).world_mut().reset_driver_store(store(1)).err();
+    assert_eq!(refused, Some(ConnectionError::ConnectionsAlive(1)), "on the client, too");
     let connection = fleet.server().connections()[0];
     fleet.server().world_mut().disconnect(connection, DisconnectReason::ConnectionClose);
     fleet.ticks(3);

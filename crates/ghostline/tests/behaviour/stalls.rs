@@ -76,6 +76,8 @@ struct Stalled {
     frame: u32,
     /// The lead of prediction over the server, in ticks, before the stall.
     lead: f32,
+    /// Where prediction and interpolation were in the frame before, and how often prediction had jumped by then.
+    clocks: Option<(NetworkTick, NetworkTick, usize)>,
 }
 
 /// How far the client's prediction is ahead of the server.
@@ -92,7 +94,7 @@ impl Stalled {
         fleet.go_in_game_all();
         let id = fleet.client(0).network_id().unwrap();
         fleet.server().world_mut().spawn_ghost::<Player>(GhostOwner(id));
-        let mut stalled = Self { fleet, frame: 0, lead: 0.0 };
+        let mut stalled = Self { fleet, frame: 0, lead: 0.0, clocks: None };
         for _ in 0..120 {
             stalled.tick();
         }
@@ -120,6 +122,19 @@ impl Stalled {
         assert!(client <= 65, "the client predicted {client} ticks in a frame");
         let (seen, pressed) = (self.seen(), self.pressed());
         assert!(seen <= pressed, "{seen} presses were seen of {pressed}");
+        self.check_clocks();
+    }
+
+    /// The clocks of the client go forward; that prediction is put back is said, and happens in no other way.
+    fn check_clocks(&mut self) {
+        let jumps = self.fleet.logs().count("predicted server tick jumped");
+        let time = self.fleet.client(0).network_time();
+        let (Some(predicted), Some(interpolated)) = (time.server_tick, time.interpolation_tick) else { return };
+        let now = (predicted, interpolated, jumps);
+        let before = self.clocks.replace(now).unwrap_or(now);
+        assert!(!interpolated.is_older_than(before.1), "interpolation went from {} back to {interpolated}", before.1);
+        let is_forward = !predicted.is_older_than(before.0);
+        assert!(is_forward || jumps > before.2, "prediction went from {} back to {predicted}", before.0);
     }
 
     fn seen(&mut self) -> u32 {

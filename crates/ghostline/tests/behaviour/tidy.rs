@@ -255,6 +255,21 @@ fn every_file_and_test_of_the_feature_table_exists() {
     fail_with(&mistakes);
 }
 
+/// What a build with all features can't show: the one without clients is asked for as such, and checked by the gate.
+#[test]
+fn the_dedicated_server_asks_for_no_clients() {
+    let manifest = read(&repository().join("examples/dedicated_server/Cargo.toml"));
+    let dependency = manifest.lines().find(|line| line.starts_with("ghostline = ")).expect("it depends on ghostline");
+    assert!(dependency.contains("\"server\"") && !dependency.contains("\"client\""), "{dependency}");
+    let workspace = read(&repository().join("Cargo.toml"));
+    let inherited = workspace.lines().find(|line| line.starts_with("ghostline = ")).expect("the workspace names it");
+    assert!(inherited.contains("default-features = false"), "{inherited}");
+    let gate = read(&repository().join(".ci/run"));
+    for combination in ["dedicated_server|", "ghostline|--no-default-features --features server,quic"] {
+        assert!(gate.contains(&format!("\"{combination}\"")), "the gate leaves out {combination}");
+    }
+}
+
 #[test]
 fn a_row_that_promises_too_much_is_found() {
     let judge = |line: &str| -> Vec<String> {

@@ -422,7 +422,7 @@ fn a_local_world_runs_input_and_prediction_without_a_network() {
     let world = worlds.get(id).unwrap().world();
     let ran = world.resource::<Ran>();
     assert!(ran.local > 0 && ran.plain > 0 && ran.plain_input > 0 && ran.presentation > 0);
-    assert_eq!((ran.client, ran.server, ran.thin), (0, 0, 0));
+    assert_eq!((ran.client, ran.server, ran.both, ran.thin), (0, 0, 0, 0));
     assert!(world.resource::<Predicted>().0 > 0);
     assert!(
         world.get_resource::<NetworkStreamDriver>().is_none() && world.get_resource::<ConnectionEvents>().is_none()

@@ -1,14 +1,16 @@
-//! A dedicated server: one server world, no client, no window. Between ticks it sleeps, and an idle one costs next to nothing: it says how much.
+//! A dedicated server: one server world, no client, no window. Its `Cargo.toml` takes ghostline with the cargo feature `server` and without `client`, so
+//! none of the library's client code is in the program. Between ticks it sleeps, and an idle one costs next to nothing: it says how much.
 //!
 //! ```text
-//! cargo run --release -p ghostline --example dedicated_server          # five seconds, to have a look
-//! cargo run --release -p ghostline --example dedicated_server -- 0     # until Ctrl-C
+//! cargo run --release -p dedicated_server          # five seconds, to have a look
+//! cargo run --release -p dedicated_server -- 0     # until Ctrl-C
 //! ```
 
 use bevy_app::prelude::*;
 use bevy_ecs::prelude::*;
 use ghostline::prelude::*;
 use ghostline::time::TargetFrameRateMode;
+use ghostline::world::BUILD_FLAVOUR;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 7985;
@@ -82,6 +84,7 @@ fn cpu_time() -> Option<Duration> {
 }
 
 fn main() -> AppExit {
+    eprintln!("a build of ghostline for {BUILD_FLAVOUR:?}");
     let seconds = std::env::args().nth(1).and_then(|argument| argument.parse().ok()).unwrap_or(5);
     let rate = ClientServerTickRate {
         // What a server without a window does by default, too.
