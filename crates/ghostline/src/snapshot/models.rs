@@ -213,3 +213,71 @@ impl Learned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ghostline_wire::{ComponentSchema, FieldKind, FieldSchema, Order, Smoothing};
+
+    /// A component of one integer.
+    fn layout() -> RowLayout {
+        let (kind, smoothing) = (FieldKind::I32, Smoothing::Clamp);
+        let field = FieldSchema { name: "x".into(), kind, quantization: 0, smoothing, max_smoothing_distance: None };
+        RowLayout::new(&[ComponentSchema { name: "X".into(), fields: vec![field] }])
+    }
+
+    /// Learns from a row that had moved by `speed` in each tick, and then by `jump` beyond that.
+    fn learn(class: &mut Class, layout: &RowLayout, speed: u32, jump: u32) {
+        let age = 6;
+        let at = |ticks_before_base: u32| [1_000_000_u32.wrapping_sub(ticks_before_base.wrapping_mul(speed))];
+        let row = [at(0)[0].wrapping_add(age * speed).wrapping_add(jump)];
+        let base = at(0);
+        let pairs = SPANS.map(|span| (at(span), at(2 * span)));
+        let mut earlier = [(&base[..], &base[..]); SPANS.len()];
+        for (slot, (near, far)) in earlier.iter_mut().zip(&pairs) {
+            *slot = (near, far);
+        }
+        class.learn(layout, Sample { age, row: &row, base: &base, earlier: Some(earlier) });
+    }
+
+    #[test]
+    fn a_model_that_the_first_rows_made_is_replaced_while_the_search_has_not_settled() {
+        let layout = layout();
+        let (mut class, mut next_id) = (Class::default(), 0);
+        let mut model = |class: &mut Class, rows: std::ops::Range<u32>, jump: &dyn Fn(u32) -> u32| {
+            for row in rows {
+                learn(class, &layout, row % 50, jump(row));
+            }
+            class.look(&layout, &mut next_id);
+            class.kinds[Kind::Slope as usize].published.as_ref().map(|published| published.model.clone())
+        };
+        // At first nothing moves but by large jumps, then everything along its slope.
+        let first = model(&mut class, 0..16, &|row| if row == 3 { 0 } else { 40_000 }).expect("enough rows");
+        assert!(first.parameters[0].iter().any(|parameter| *parameter > 10), "{first:?}");
+        let second = model(&mut class, 0..600, &|_| 1).expect("it stays in force, or another does");
+        assert_ne!(second, first, "what was counted is used at the first look");
+        let third = model(&mut class, 0..600, &|_| 1).expect("as before");
+        assert_eq!(third.fields[0].order, Order::Slope);
+        assert!(third.parameters[0].iter().all(|parameter| *parameter < 4), "{third:?}");
+    }
+
+    #[test]
+    fn rows_that_are_learned_from_are_of_all_ghosts() {
+        // A tick is a hundred rows in the same order; over some ticks each of them has its turn.
+        for ghosts in [64_u64, 100, 128, 160, 900] {
+            let mut class = Class { learned: LITTLE_KNOWN_ROWS, ..Class::default() };
+            let (mut turns, ticks) = (vec![0; ghosts as usize], 500);
+            for _tick in 0..ticks {
+                class.seen_last_tick = ghosts;
+                for turn in &mut turns {
+                    class.seen += 1;
+                    *turn += u32::from(class.is_due());
+                }
+            }
+            let per_tick = f64::from(turns.iter().sum::<u32>()) / f64::from(ticks);
+            let expected = ghosts as f64 / LEARN_EVERY.1.max(ghosts / ROWS_PER_TICK) as f64;
+            assert!((per_tick / expected - 1.0).abs() < 0.1, "{ghosts} ghosts: {per_tick} per tick, not {expected}");
+            assert!(turns.iter().all(|turns| *turns > 5), "{ghosts} ghosts: {turns:?}");
+        }
+    }
+}
