@@ -124,10 +124,9 @@ impl Search {
         }
     }
 
-    /// The best way of each field with rows of this kind and span, and bits of all together.
-    fn orders(&self, kind: Kind, span: usize) -> (Vec<Order>, u64) {
-        let mut bits = 0;
-        let orders = self.fields.iter().map(|costs| {
+    /// The best way of each field with rows of this kind and span, and the bits that it leaves over.
+    fn ways(&self, kind: Kind, place: usize) -> impl Iterator<Item = (Order, u32)> {
+        self.fields.iter().map(move |costs| {
             let mut best = (Order::Stay, costs[0]);
             // What needs more rows must be worth it.
             let mut try_order = |order, cost: u32| {
@@ -136,30 +135,30 @@ impl Search {
                 }
             };
             if kind != Kind::Hold {
-                try_order(Order::Slope, costs[1 + span]);
+                try_order(Order::Slope, costs[1 + place]);
             }
             if kind == Kind::Curve {
-                try_order(Order::Curve, costs[1 + SPANS.len() + span]);
+                try_order(Order::Curve, costs[1 + SPANS.len() + place]);
             }
-            bits += u64::from(best.1);
-            best.0
-        });
-        (orders.collect(), bits)
+            best
+        })
     }
 
-    /// The best span of this kind with its orders, and the bits per row that it leaves over, in hundredths.
-    pub(super) fn best(&self, kind: Kind, now: u32) -> (u32, Vec<Order>, u64) {
-        let mut best: Option<(u32, Vec<Order>, u64)> = None;
+    /// The best span of this kind, with its order for each field in `orders`, and the bits per row that it leaves over, in hundredths.
+    pub(super) fn best(&self, kind: Kind, now: u32, orders: &mut Vec<Order>) -> (u32, u64) {
+        let mut best = (0, u64::MAX);
         for (place, span) in SPANS.into_iter().enumerate() {
-            let (orders, bits) = self.orders(kind, place);
+            let bits: u64 = self.ways(kind, place).map(|(_, bits)| u64::from(bits)).sum();
             // The present span stays unless another is better by some.
             let weighed = if span == now { bits - bits / 64 } else { bits };
-            if best.as_ref().is_none_or(|(.., least)| weighed < *least) {
-                best = Some((span, orders, weighed));
+            if weighed < best.1 {
+                best = (place, weighed);
             }
         }
-        let (span, orders, bits) = best.unwrap_or((SPANS[0], Vec::new(), 0));
-        (span, orders, bits * 100 / u64::from(self.rows.max(1)))
+        let (place, bits) = best;
+        orders.clear();
+        orders.extend(self.ways(kind, place).map(|(order, _)| order));
+        (SPANS[place], bits * 100 / u64::from(self.rows.max(1)))
     }
 
     pub(super) fn rows(&self) -> u32 {
@@ -183,19 +182,22 @@ pub(super) struct Residuals {
 type Counts = Vec<[u16; SIZES]>;
 
 impl Residuals {
-    /// Begins anew if something else is to be counted.
-    pub(super) fn count_for(&mut self, layout: &RowLayout, span: u32, orders: Vec<Order>) {
+    /// Begins anew if something else is to be counted. Keeps its memory.
+    pub(super) fn count_for(&mut self, layout: &RowLayout, span: u32, orders: &[Order]) {
         if self.span == span && self.orders == orders {
             return;
         }
         let speeds = if layout.lanes() <= MOST_CLASSED_LANES { SIZES } else { 1 };
-        *self = Self {
-            span,
-            orders,
-            rows: 0,
-            differing: vec![0; layout.fields().len()],
-            lanes: vec![vec![[0; SIZES]; speeds]; layout.lanes()],
-        };
+        (self.span, self.rows) = (span, 0);
+        self.orders.clear();
+        self.orders.extend_from_slice(orders);
+        self.differing.clear();
+        self.differing.resize(layout.fields().len(), 0);
+        self.lanes.resize_with(layout.lanes(), Vec::new);
+        for counts in &mut self.lanes {
+            counts.clear();
+            counts.resize(speeds, [0; SIZES]);
+        }
     }
 
     pub(super) fn rows(&self) -> u32 {
@@ -238,9 +240,10 @@ impl Residuals {
         }
     }
 
-    /// The model that makes these rows shortest, and eighths of bits of all of them.
-    pub(super) fn best_model(&self, layout: &RowLayout) -> (RowModel, u64) {
-        let mut model = RowModel::new(layout);
+    /// The model that makes these rows shortest, in `scratch`, and eighths of bits of all of them.
+    pub(super) fn best_model(&self, layout: &RowLayout, scratch: &mut Scratch) -> u64 {
+        let Scratch { model, costs, .. } = scratch;
+        model.fit(layout);
         let (mut first, mut bits) = (0, 0);
         let fields = layout.fields().zip(&self.orders).zip(&self.differing).zip(&mut model.fields);
         for ((((count, codec), order), differing), field) in fields {
@@ -251,18 +254,19 @@ impl Residuals {
                 continue;
             }
             field.order = *order;
-            let costs: Vec<SpeedCosts> = self.lanes[lanes.clone()].iter().map(speed_costs).collect();
-            let (border, field_bits) = best_border(&costs);
+            costs.clear();
+            costs.extend(self.lanes[lanes.clone()].iter().map(|counts| SpeedCosts::of(counts)));
+            let (border, field_bits) = best_border(costs);
             field.border = border;
             bits += if field.usual { field_bits } else { u64::from(self.rows) * 8 };
-            for (lane, costs) in lanes.zip(&costs) {
+            for (lane, costs) in lanes.zip(costs.iter()) {
                 model.parameters[lane] = classes_of(costs, border).map(|(parameter, _)| parameter);
                 if field.usual && self.is_silent(lane) {
                     model.parameters[lane] = [SILENT; CLASSES];
                 }
             }
         }
-        (model, bits)
+        bits
     }
 
     /// Eighths of bits of all rows with a model.
@@ -282,7 +286,7 @@ impl Residuals {
                 continue;
             }
             for lane in lanes {
-                let costs = speed_costs(&self.lanes[lane]);
+                let costs = SpeedCosts::of(&self.lanes[lane]);
                 let sums = segments(&costs, field.border);
                 for (sum, parameter) in sums.iter().zip(model.parameters[lane]) {
                     bits += sum.get(usize::from(parameter)).copied().unwrap_or(0);
@@ -300,26 +304,39 @@ impl Residuals {
     }
 }
 
-/// By speed, eighths of bits with each parameter.
-type SpeedCosts = Vec<[u64; PARAMETERS]>;
+/// What a look at what was learned needs for a while; kept, so that looking allocates nothing.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub model: RowModel,
+    pub orders: Vec<Order>,
+    costs: Vec<SpeedCosts>,
+}
 
-fn speed_costs(counts: &Counts) -> SpeedCosts {
-    let of_speed = |sizes: &[u16; SIZES]| {
-        let mut costs = [0; PARAMETERS];
-        for (count, size_costs) in sizes.iter().zip(&COSTS).filter(|(count, _)| **count != 0) {
-            for (sum, cost) in costs.iter_mut().zip(size_costs) {
-                *sum += u64::from(*count) * u64::from(*cost);
+/// By speed, eighths of bits with each parameter.
+#[derive(Clone, Copy)]
+struct SpeedCosts {
+    by_speed: [[u64; PARAMETERS]; SIZES],
+    speeds: usize,
+}
+
+impl SpeedCosts {
+    fn of(counts: &[[u16; SIZES]]) -> Self {
+        let mut by_speed = [[0; PARAMETERS]; SIZES];
+        for (costs, sizes) in by_speed.iter_mut().zip(counts) {
+            for (count, size_costs) in sizes.iter().zip(&COSTS).filter(|(count, _)| **count != 0) {
+                for (sum, cost) in costs.iter_mut().zip(size_costs) {
+                    *sum += u64::from(*count) * u64::from(*cost);
+                }
             }
         }
-        costs
-    };
-    counts.iter().map(of_speed).collect()
+        Self { by_speed, speeds: counts.len() }
+    }
 }
 
 /// The costs of each class: at rest, slow, fast. Without a border everything is slow.
 fn segments(costs: &SpeedCosts, border: Option<u8>) -> [[u64; PARAMETERS]; CLASSES] {
     let mut sums = [[0; PARAMETERS]; CLASSES];
-    for (speed, own) in costs.iter().enumerate() {
+    for (speed, own) in costs.by_speed[..costs.speeds].iter().enumerate() {
         let class = match border {
             Some(_) if speed == 0 => 0,
             Some(border) if speed >= usize::from(border) => 2,
@@ -355,7 +372,7 @@ fn best_border(costs: &[SpeedCosts]) -> (Option<u8>, u64) {
         costs.iter().flat_map(|lane| segments(lane, border)).map(|sums| least(&sums).1).sum()
     };
     let mut best = (None, bits(None));
-    if costs.first().is_some_and(|lane| lane.len() > 1) {
+    if costs.first().is_some_and(|lane| lane.speeds > 1) {
         let plain = best.1;
         for border in 2..SIZES as u8 {
             let with = bits(Some(border));

@@ -3,7 +3,7 @@
 
 use ghostline_wire::{NetworkTick, PredictionBase, RowLayout, RowModel};
 
-use super::learning::{Kind, Residuals, SPANS, Sample, Search};
+use super::learning::{Kind, Residuals, SPANS, Sample, Scratch, Search};
 use super::store::Chunk;
 
 /// So many rows are looked at before anything is learned from them.
@@ -63,6 +63,7 @@ pub(crate) struct Models {
     types: Vec<[Option<Box<Class>>; AGE_CLASSES.len()]>,
     next_id: u32,
     tick: Option<NetworkTick>,
+    scratch: Scratch,
 }
 
 impl Models {
@@ -76,7 +77,7 @@ impl Models {
             for class in classes.iter_mut().flatten() {
                 class.seen_last_tick = class.seen - std::mem::replace(&mut class.seen_before, class.seen);
                 if class.learned >= class.next_look.max(u64::from(ENOUGH_ROWS)) {
-                    class.look(layout, &mut self.next_id);
+                    class.look(layout, &mut self.next_id, &mut self.scratch);
                 }
             }
         }
@@ -160,7 +161,7 @@ impl Class {
             let residuals = &mut self.kinds[kind as usize].residuals;
             if residuals.span == 0 {
                 let stay = vec![ghostline_wire::Order::Stay; layout.fields().len()];
-                residuals.count_for(layout, SPANS[0], stay);
+                residuals.count_for(layout, SPANS[0], &stay);
             }
             if kind == Kind::Hold {
                 residuals.observe(layout, kind, sample, sample.base, sample.base);
@@ -173,18 +174,18 @@ impl Class {
     }
 
     /// Looks at what was learned: which rows to predict from from now on, and whether another model is better than the one in force.
-    fn look(&mut self, layout: &RowLayout, next_id: &mut u32) {
+    fn look(&mut self, layout: &RowLayout, next_id: &mut u32, scratch: &mut Scratch) {
         self.next_look = self.learned + self.learned.min(LOOK_AGAIN_ROWS);
         let mut left = [0; 3];
         for kind in Kind::ALL {
             let learned = &mut self.kinds[kind as usize];
             // From what was counted until now, before the search begins to count something else: a model that is wrong must not stay in force for
             // as long as the search has not settled.
-            learned.publish(layout, next_id);
+            learned.publish(layout, next_id, scratch);
             if kind != Kind::Hold && self.search.rows() >= ENOUGH_ROWS {
-                let (span, orders, bits) = self.search.best(kind, learned.residuals.span);
+                let (span, bits) = self.search.best(kind, learned.residuals.span, &mut scratch.orders);
                 left[kind as usize] = bits;
-                learned.residuals.count_for(layout, span, orders);
+                learned.residuals.count_for(layout, span, &scratch.orders);
             }
         }
         let [_, slope, curve] = left;
@@ -194,22 +195,23 @@ impl Class {
 }
 
 impl Learned {
-    fn publish(&mut self, layout: &RowLayout, next_id: &mut u32) {
+    fn publish(&mut self, layout: &RowLayout, next_id: &mut u32, scratch: &mut Scratch) {
         if self.residuals.rows() < ENOUGH_ROWS {
             return;
         }
-        let (model, bits) = self.residuals.best_model(layout);
+        let bits = self.residuals.best_model(layout, scratch);
+        let model = &scratch.model;
         let is_better = self.published.as_ref().is_none_or(|published| {
             let before = if published.span == self.residuals.span {
                 self.residuals.cost_of(layout, &published.model)
             } else {
                 u64::MAX
             };
-            published.model != model && bits + bits / 64 < before
+            published.model != *model && bits + bits / 64 < before
         });
         if is_better {
             *next_id += 1;
-            self.published = Some(Published { id: ModelId(*next_id), model, span: self.residuals.span });
+            self.published = Some(Published { id: ModelId(*next_id), model: model.clone(), span: self.residuals.span });
         }
     }
 }
@@ -243,12 +245,12 @@ mod tests {
     #[test]
     fn a_model_that_the_first_rows_made_is_replaced_while_the_search_has_not_settled() {
         let layout = layout();
-        let (mut class, mut next_id) = (Class::default(), 0);
+        let (mut class, mut next_id, mut scratch) = (Class::default(), 0, Scratch::default());
         let mut model = |class: &mut Class, rows: std::ops::Range<u32>, jump: &dyn Fn(u32) -> u32| {
             for row in rows {
                 learn(class, &layout, row % 50, jump(row));
             }
-            class.look(&layout, &mut next_id);
+            class.look(&layout, &mut next_id, &mut scratch);
             class.kinds[Kind::Slope as usize].published.as_ref().map(|published| published.model.clone())
         };
         // At first nothing moves but by large jumps, then everything along its slope.

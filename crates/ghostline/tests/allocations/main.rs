@@ -4,6 +4,7 @@
 
 mod connections;
 mod floods;
+mod snapshots;
 mod worlds;
 
 use bevy_app::{App, Plugin};

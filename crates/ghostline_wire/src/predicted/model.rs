@@ -77,8 +77,8 @@ impl RowModel {
         model
     }
 
-    /// Gives it the sizes of a layout.
-    fn fit(&mut self, layout: &RowLayout) {
+    /// Makes it [`new`](Self::new) again, for this layout. Keeps its memory.
+    pub fn fit(&mut self, layout: &RowLayout) {
         self.fields.clear();
         self.fields.resize(layout.fields.len(), FieldModel::default());
         self.parameters.clear();
