@@ -48,6 +48,7 @@ struct ClientFigures {
 #[derive(Debug)]
 pub struct Report {
     simulated: Duration,
+    behind: Duration,
     took: Duration,
     tick_ms: f32,
     clients: usize,
@@ -78,6 +79,7 @@ impl Report {
         let step = rate.cloned().unwrap_or_default().resolve_defaults().step().duration(1);
         Self {
             simulated: session.worlds.now().saturating_sub(session.baseline().at),
+            behind: session.behind,
             took,
             tick_ms: step.as_secs_f32() * 1e3,
             clients: stats.len(),

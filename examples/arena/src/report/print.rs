@@ -14,11 +14,25 @@ fn kilo(bytes: u64, seconds: f64) -> f64 {
     bytes as f64 / 1e3 / seconds
 }
 
+/// Of the time on the clock on the wall a game may lose so much before it is worth a line, and this much in any case: a machine has other things to do, too.
+const LOST_SHARE: f64 = 0.02;
+const LOST_SECONDS: f64 = 0.5;
+
+/// What there is to say of a game of `played` seconds that fell so many seconds behind the clock. No promise is broken by it: how fast a machine is, is
+/// no property of the game.
+fn lag(behind: f64, played: f64) -> Option<String> {
+    let is_too_slow = behind > LOST_SECONDS.max(LOST_SHARE * (played + behind));
+    is_too_slow.then(|| format!("this machine is too slow for it: the game fell {behind:.1} s behind the clock"))
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let seconds = self.simulated.as_secs_f64().max(1e-9);
         writeln!(f, "\nreport")?;
         writeln!(f, "  time              {seconds:.1} s of the game in {:.1} s", self.took.as_secs_f64())?;
+        if let Some(lag) = lag(self.behind.as_secs_f64(), seconds) {
+            writeln!(f, "                    {lag}")?;
+        }
         if self.clients > 0 {
             writeln!(f, "  clients           {} of {} in the game", self.connected, self.clients)?;
         }
@@ -239,4 +253,17 @@ fn causes(dropped: &UnreliableDrops) -> String {
     let causes: Vec<String> =
         causes.into_iter().filter(|&(count, _)| count > 0).map(|(count, why)| format!("{count} {why}")).collect();
     if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lag;
+
+    #[test]
+    fn a_game_that_falls_behind_the_clock_says_so() {
+        assert_eq!(lag(0.0, 10.0), None);
+        assert_eq!(lag(0.4, 10.0), None, "a hiccup");
+        assert_eq!(lag(1.0, 59.0), None, "two in a hundred");
+        assert!(lag(3.0, 7.0).unwrap().contains("3.0 s behind the clock"));
+    }
 }
