@@ -115,7 +115,7 @@ fn draw_keys(frame: &mut Frame<'_>, area: Rect, picture: &Picture<'_>) {
     }
     words.extend([
         Span::from("o").cyan(),
-        Span::from(" players  "),
+        Span::from(" players, ^ in the air  "),
         Span::from("*").yellow(),
         Span::from(" wanderers  "),
         Span::from("·").red(),
