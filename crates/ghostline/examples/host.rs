@@ -83,7 +83,7 @@ fn tell(
     id: Query<&NetworkId, With<LocalConnection>>,
     boxes: Query<(&GhostOwner, &Position)>,
     visit: Res<Visit>,
-    mut driver: ResMut<NetworkStreamDriver>,
+    driver: Res<NetworkStreamDriver>,
     mut exit: MessageWriter<AppExit>,
     mut told: Local<u64>,
 ) {

@@ -297,8 +297,7 @@ impl Fleet {
     /// # Panics
     /// It takes too long.
     pub fn connect_all(&mut self) {
-        let mut facade = self.server().world_mut().resource_mut::<NetworkStreamDriver>();
-        if !facade.is_listening() {
+        if !self.server().world().resource::<NetworkStreamDriver>().is_listening() {
             self.listen();
         }
         let places: Vec<usize> = self.clients.iter().chain(&self.thin_clients).copied().collect();
@@ -371,8 +370,7 @@ impl Fleet {
     /// It can't connect, or not from there.
     pub fn connect_from(&mut self, client: usize, address: SocketAddr) -> Entity {
         let entity = self.connect(client);
-        let mut facade = self.client(client).world_mut().resource_mut::<NetworkStreamDriver>();
-        let given = facade.default_local_endpoint();
+        let given = self.client(client).world().resource::<NetworkStreamDriver>().default_local_endpoint();
         assert!(given.is_some_and(|given| self.network.renumber(given, address)), "{address} is not free");
         entity
     }

@@ -71,6 +71,17 @@ impl Logs {
         self.captured.lock().unwrap_or_else(PoisonError::into_inner).lines.clone()
     }
 
+    /// How many there are so far.
+    pub fn line_count(&self) -> usize {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner).lines.len()
+    }
+
+    /// Those that came after the first `count`.
+    pub fn lines_after(&self, count: usize) -> Vec<LogLine> {
+        let captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+        captured.lines.get(count..).unwrap_or_default().to_vec()
+    }
+
     /// How many of them match `pattern`.
     ///
     /// # Panics

@@ -175,6 +175,10 @@ impl<D: Driver> Driver for TappedDriver<D> {
         self.inner.listen(address)
     }
 
+    fn disconnect_timeout(&self) -> Option<Duration> {
+        self.inner.disconnect_timeout()
+    }
+
     fn stop_listening(&mut self) {
         self.inner.stop_listening();
     }

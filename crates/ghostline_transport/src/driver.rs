@@ -135,6 +135,11 @@ pub trait Driver: Send + Sync + 'static {
     /// [`ListenError`] if this driver listens already or the address can't be had.
     fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError>;
 
+    /// After how much silence a connection is given up; `None` if that does not happen.
+    fn disconnect_timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Accepts no further connections. Those that exist stay.
     fn stop_listening(&mut self);
 

@@ -51,6 +51,7 @@ mod driver;
 mod error;
 mod in_process;
 pub mod limits;
+mod patience;
 #[cfg(feature = "quic")]
 mod quic;
 mod settings;

@@ -33,6 +33,9 @@ pub const MAX_RELIABLE_BYTES: usize = 64 * 1024;
 /// Upper end of the settings that are times in milliseconds: one hour. Above it a "time-out" is a leak.
 pub const MAX_TIMEOUT_MS: u32 = 3_600_000;
 
+/// A program's own presets of link conditions, see [`presets::Presets`](crate::presets::Presets).
+pub const MAX_OWN_PRESETS: usize = 1_024;
+
 /// Upper end of `max_connect_attempts`.
 pub const MAX_CONNECT_ATTEMPTS: u32 = 10_000;
 
@@ -196,6 +199,10 @@ pub const RESET_INTERVAL_MS: u64 = 20;
 /// Connections that were closed and still tell their peer so. Beyond it the oldest is forgotten at once; its peer
 /// learns from its own time-out.
 pub const MAX_CLOSING: usize = 1_024;
+
+/// A closed connection answers who did not hear of it for so long at most, in milliseconds. QUIC lets most go sooner; not
+/// those whose first packet was their last.
+pub const CLOSING_MS: u64 = 10_000;
 
 /// How long a closed connection goes on to repeat reliable messages that were sent before the close, in milliseconds.
 pub const LINGER_MS: u64 = 2_000;

@@ -23,6 +23,10 @@ pub struct DriverSettings {
     /// Silence after which a sign of life is sent. Below `disconnect_timeout_ms`;
     /// 1 ..= [`limits::MAX_TIMEOUT_MS`], default 500.
     pub heartbeat_timeout_ms: u32,
+    /// Of the time between two polls, what counts at most toward `connect_timeout_ms` and `disconnect_timeout_ms`, so that a
+    /// program which stands still in a debugger keeps its connections. 0: all of it.
+    /// 0 ..= [`limits::MAX_TIMEOUT_MS`], default 100 in builds with debug assertions, else 0.
+    pub max_frame_time_ms: u32,
     /// Largest message on the unreliable pipeline.
     /// [`limits::MIN_MESSAGE_BYTES`] ..= [`limits::MAX_MESSAGE_BYTES`], default [`limits::DEFAULT_MESSAGE_BYTES`].
     pub max_message_bytes: usize,
@@ -41,6 +45,7 @@ impl Default for DriverSettings {
             max_connect_attempts: 10,
             disconnect_timeout_ms: 10_000,
             heartbeat_timeout_ms: 500,
+            max_frame_time_ms: if cfg!(debug_assertions) { 100 } else { 0 },
             max_message_bytes: limits::DEFAULT_MESSAGE_BYTES,
             queue_messages: 1_024,
             queue_bytes: 4 * 1024 * 1024,
@@ -60,6 +65,7 @@ impl DriverSettings {
             ("max_connect_attempts", self.max_connect_attempts as usize, (1, limits::MAX_CONNECT_ATTEMPTS as usize)),
             ("disconnect_timeout_ms", self.disconnect_timeout_ms as usize, timeout),
             ("heartbeat_timeout_ms", self.heartbeat_timeout_ms as usize, timeout),
+            ("max_frame_time_ms", self.max_frame_time_ms as usize, (0, limits::MAX_TIMEOUT_MS as usize)),
             ("max_message_bytes", self.max_message_bytes, (limits::MIN_MESSAGE_BYTES, limits::MAX_MESSAGE_BYTES)),
             ("queue_messages", self.queue_messages, (1, limits::MAX_QUEUE_MESSAGES)),
             ("queue_bytes", self.queue_bytes, (limits::MIN_QUEUE_BYTES, limits::MAX_QUEUE_BYTES)),
@@ -148,18 +154,20 @@ mod tests {
             max_connect_attempts: 0,
             disconnect_timeout_ms: 0,
             heartbeat_timeout_ms: 0,
+            max_frame_time_ms: limits::MAX_TIMEOUT_MS + 1,
             max_message_bytes: 63,
             queue_messages: 0,
             queue_bytes: 0,
         };
         let invalid = settings.validate().unwrap_err();
-        assert_eq!(invalid.errors.len(), 8);
+        assert_eq!(invalid.errors.len(), 9);
         let text = invalid.to_string();
         for name in [
             "connect_timeout_ms",
             "max_connect_attempts",
             "disconnect_timeout_ms",
             "heartbeat_timeout_ms",
+            "max_frame_time_ms",
             "max_message_bytes is 63, but must be in 64 ..= 1452",
             "queue_messages",
             "queue_bytes",

@@ -181,6 +181,11 @@ impl DriverStore {
         Err(error)
     }
 
+    /// After how much silence the first of the drivers gives a connection up; `None` if none does.
+    pub fn disconnect_timeout(&self) -> Option<Duration> {
+        self.iter().filter_map(|(_, driver)| driver.disconnect_timeout()).min()
+    }
+
     /// Stops every driver from accepting further connections. Those that exist stay.
     pub fn stop_listening(&mut self) {
         for driver in &mut self.drivers {

@@ -1,6 +1,7 @@
 //! The simulated link below the sockets: what the command line asks for, and the presets that a player can switch to while playing.
 
-use ghostline::transport::{LinkConditions, LinkProfile, Loss, presets};
+use ghostline::transport::presets::{self, Presets};
+use ghostline::transport::{LinkConditions, LinkProfile, Loss};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -32,10 +33,12 @@ impl Links {
             Choice { name: "as started".to_owned(), profile: wanted(args)? },
             Choice { name: "no faults".to_owned(), profile: LinkProfile::perfect() },
         ];
-        choices.extend(presets::all().iter().map(|(name, conditions)| Choice {
-            name: (*name).to_owned(),
-            profile: LinkProfile::symmetric(*conditions),
-        }));
+        choices.extend(
+            known().iter().map(|(name, conditions)| Choice {
+                name: name.to_owned(),
+                profile: LinkProfile::symmetric(conditions),
+            }),
+        );
         Ok(Self { choices, chosen: 0 })
     }
 
@@ -99,12 +102,23 @@ fn each_way(conditions: &LinkConditions) -> String {
     words.join(", ")
 }
 
+/// The library's presets, and the arena's own.
+fn known() -> Presets {
+    let mut presets = Presets::default();
+    let bursts = Loss::Bursts { percent: 5.0, mean_length: 6.0 };
+    let cafe = LinkConditions { jitter_ms: 40, loss: bursts, ..LinkConditions::delayed(35) };
+    if let Err(error) = presets.register("Crowded cafe", cafe) {
+        tracing::warn!("{error}");
+    }
+    presets
+}
+
 /// What the command line asks for.
 fn wanted(args: &Args) -> Result<LinkProfile, Trouble> {
     let link = &args.link;
     let mut profile = match &link.link {
         Some(name) => {
-            let conditions = presets::find(name).ok_or_else(|| Trouble::NoSuchLink { name: name.clone() })?;
+            let conditions = known().find(name).ok_or_else(|| Trouble::NoSuchLink { name: name.clone() })?;
             LinkProfile::symmetric(conditions)
         }
         None => from_numbers(link, args.is_whole()),
@@ -145,9 +159,9 @@ fn create(path: &Path, profile: &LinkProfile) -> Result<(), Trouble> {
 
 /// Every preset, a line each.
 pub fn list() -> String {
-    presets::all()
+    known()
         .iter()
-        .map(|(name, conditions)| format!("{name:<36} {}\n", Described(&LinkProfile::symmetric(*conditions))))
+        .map(|(name, conditions)| format!("{name:<36} {}\n", Described(&LinkProfile::symmetric(conditions))))
         .collect()
 }
 
@@ -180,7 +194,7 @@ mod tests {
         assert!(count > 70);
         let first = links.clone();
         links.step(-1);
-        assert!(links.to_string().starts_with(&format!("{count}/{count} 2G")), "{links}");
+        assert!(links.to_string().starts_with(&format!("{count}/{count} Crowded cafe")), "{links}");
         links.step(1);
         assert_eq!(links, first);
         for _ in 0..count {
@@ -212,6 +226,7 @@ mod tests {
         assert_eq!(told(LinkProfile::perfect()), "nothing is simulated");
         let profile = LinkProfile::rtt(80).with_jitter_ms(10).with_loss_percent(2.0);
         assert_eq!(told(profile), "80 ms round trip, each way 10 ms jitter, 2 % loss");
-        assert!(list().lines().count() == presets::all().len() && list().contains("Man in the middle"));
+        assert!(list().lines().count() == known().iter().count() && list().contains("Man in the middle"));
+        assert!(list().contains("Crowded cafe"), "the arena's own");
     }
 }

@@ -70,9 +70,9 @@ impl Session {
             None => make_server(&mut worlds, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
         };
         let join_string = worlds
-            .iter_mut()
+            .iter()
             .find(|world| world.kind().is_server())
-            .and_then(|world| world.world_mut().resource_mut::<NetworkStreamDriver>().join_string());
+            .and_then(|world| world.world().resource::<NetworkStreamDriver>().join_string());
         let connection = if args.is_server() { None } else { Some(make_client(&mut worlds, &server)?) };
         worlds.thin_clients().set_creation_frequency_hz(if args.virtual_time { 0.0 } else { args.join_rate });
         worlds.thin_clients().request(args.thin_clients());
@@ -297,7 +297,7 @@ fn make_server(worlds: &mut Worlds, listen: SocketAddr) -> Result<ServerAddress,
     let id = worlds.create_server_world("server")?;
     let Some(world) = worlds.get_mut(id).map(NetWorld::world_mut) else { unreachable!("it was made a moment ago") };
     world.listen(listen).map_err(|error| Trouble::listen(listen, &error))?;
-    let bound = world.resource_mut::<NetworkStreamDriver>().default_local_endpoint().unwrap_or(listen);
+    let bound = world.resource::<NetworkStreamDriver>().default_local_endpoint().unwrap_or(listen);
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -305,7 +305,7 @@ fn make_server(worlds: &mut Worlds, listen: SocketAddr) -> Result<ServerAddress,
     };
     let server = SocketAddr::new(ip, bound.port());
     // On an address that is not loopback it is recognised like by everybody else.
-    let hash = world.resource_mut::<NetworkStreamDriver>().join_string().and_then(|join| join.hash);
+    let hash = world.resource::<NetworkStreamDriver>().join_string().and_then(|join| join.hash);
     Ok(ServerAddress { hash, ..server.into() })
 }
 

@@ -36,8 +36,12 @@ impl NetworkIdAllocation {
         if let Some(freed) = self.free.pop_front() {
             return Some(NetworkId(freed));
         }
-        self.highest = self.highest.checked_add(1)?;
-        Some(NetworkId(self.highest))
+        let next = NetworkId(self.highest.checked_add(1)?);
+        if next == NetworkId::NOBODY {
+            return None;
+        }
+        self.highest = next.0;
+        Some(next)
     }
 
     fn release(&mut self, id: NetworkId) {
@@ -184,8 +188,8 @@ mod tests {
 
     #[test]
     fn when_every_number_is_given_out_there_is_none_until_one_is_free() {
-        let mut ids = NetworkIdAllocation { highest: u32::MAX - 1, ..NetworkIdAllocation::default() };
-        assert_eq!(ids.allocate(), Some(NetworkId(u32::MAX)));
+        let mut ids = NetworkIdAllocation { highest: u32::MAX - 2, ..NetworkIdAllocation::default() };
+        assert_eq!(ids.allocate(), Some(NetworkId(u32::MAX - 1)));
         assert_eq!([ids.allocate(), ids.allocate()], [None, None]);
         ids.release(NetworkId(7));
         assert_eq!([ids.allocate(), ids.allocate()], [Some(NetworkId(7)), None]);

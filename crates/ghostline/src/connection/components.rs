@@ -80,8 +80,11 @@ impl NetworkStreamConnection {
 pub struct NetworkId(pub u32);
 
 impl NetworkId {
-    /// Nobody.
+    /// Not known, or not given yet. As the owner of a ghost, a mistake that is reported.
     pub const NONE: Self = Self(0);
+
+    /// Nobody, on purpose: the owner of a ghost that none of the clients has. It is never given to a client.
+    pub const NOBODY: Self = Self(u32::MAX);
 }
 
 impl fmt::Display for NetworkId {

@@ -23,6 +23,7 @@ use super::reason::DisconnectReason;
 use super::state::{self, LinkedEntityGroup};
 use crate::rpc::{IncomingRpcDataStreamBuffer, OutgoingRpcDataStreamBuffer};
 use crate::stats::SnapshotPacketLossStatistics;
+use crate::time::StallWatchdog;
 use crate::world::{WorldKind, kind_of};
 
 /// Access to the drivers of a world. See [`ConnectionWorldExt`] for the calls a game makes.
@@ -212,39 +213,39 @@ impl NetworkStreamDriver {
     }
 
     /// Whether any driver listens.
-    pub fn is_listening(&mut self) -> bool {
-        self.store.get().iter().any(|(_, driver)| driver.is_listening())
+    pub fn is_listening(&self) -> bool {
+        self.store.read().iter().any(|(_, driver)| driver.is_listening())
     }
 
     /// Whether a connection runs over the in-process link: its round trip is one tick, and no slack is needed.
-    pub fn is_in_process(&mut self, handle: ConnectionHandle) -> bool {
-        self.store.get().connection_kind(handle) == Some(TransportKind::InProcess)
+    pub fn is_in_process(&self, handle: ConnectionHandle) -> bool {
+        self.store.read().connection_kind(handle) == Some(TransportKind::InProcess)
     }
 
     /// The round trip of a connection as its driver measures it, in ms, waiting included; `None` if it measures none.
-    pub fn round_trip_ms(&mut self, handle: ConnectionHandle) -> Option<f32> {
-        let statistics = self.store.get().statistics(handle)?;
+    pub fn round_trip_ms(&self, handle: ConnectionHandle) -> Option<f32> {
+        let statistics = self.store.read().statistics(handle)?;
         Some(statistics.round_trip.as_secs_f32() * 1000.0)
     }
 
     /// The largest unreliable message on this connection, in bytes.
-    pub fn max_datagram_bytes(&mut self, handle: ConnectionHandle) -> usize {
-        self.store.get().get(handle.driver).map_or(0, |driver| driver.capabilities().max_datagram_bytes)
+    pub fn max_datagram_bytes(&self, handle: ConnectionHandle) -> usize {
+        self.store.read().get(handle.driver).map_or(0, |driver| driver.capabilities().max_datagram_bytes)
     }
 
     /// The largest fragmented message on this connection, in bytes.
-    pub fn max_fragmented_bytes(&mut self, handle: ConnectionHandle) -> usize {
-        self.store.get().get(handle.driver).map_or(0, |driver| driver.capabilities().max_fragmented_bytes)
+    pub fn max_fragmented_bytes(&self, handle: ConnectionHandle) -> usize {
+        self.store.read().get(handle.driver).map_or(0, |driver| driver.capabilities().max_fragmented_bytes)
     }
 
     /// What the transport measures on a connection: packets, losses, its budget and its brakes. `None` over the in-process link.
-    pub fn statistics(&mut self, handle: ConnectionHandle) -> Option<ConnectionStatistics> {
-        self.store.get().statistics(handle)
+    pub fn statistics(&self, handle: ConnectionHandle) -> Option<ConnectionStatistics> {
+        self.store.read().statistics(handle)
     }
 
     /// What a driver has counted since it was made; `None` for an unknown one and for the in-process link.
-    pub fn driver_statistics(&mut self, driver: DriverId) -> Option<DriverStatistics> {
-        self.store.get().get(driver).ok()?.driver_statistics()
+    pub fn driver_statistics(&self, driver: DriverId) -> Option<DriverStatistics> {
+        self.store.read().get(driver).ok()?.driver_statistics()
     }
 
     /// Gives the connections that this world began a new local address, any or one with this `ip`, as when a machine has changed networks.
@@ -261,8 +262,8 @@ impl NetworkStreamDriver {
     /// What a person needs to join this server from another machine: its address and the hash of its certificate. It prints as the join
     /// string. A server that listens on every address names the one by which its network reaches it. `None` if it listens on no
     /// socket.
-    pub fn join_string(&mut self) -> Option<ServerAddress> {
-        let (address, hash) = self.store.get().iter().find_map(|(_, driver)| {
+    pub fn join_string(&self) -> Option<ServerAddress> {
+        let (address, hash) = self.store.read().iter().find_map(|(_, driver)| {
             let hash = driver.certificate_hash().filter(|_| driver.is_listening())?;
             Some((driver.local_address()?, hash))
         })?;
@@ -271,8 +272,8 @@ impl NetworkStreamDriver {
     }
 
     /// What the simulated link below a driver is like; `None` if there can be none.
-    pub fn simulator(&mut self, driver: DriverId) -> Option<LinkProfile> {
-        self.store.get().get(driver).ok()?.link_profile()
+    pub fn simulator(&self, driver: DriverId) -> Option<LinkProfile> {
+        self.store.read().get(driver).ok()?.link_profile()
     }
 
     /// Makes the simulated link below a driver as bad as `profile` from now on, seen from this side: what it sends goes `up`. Over the
@@ -284,24 +285,29 @@ impl NetworkStreamDriver {
         self.store.get().set_link_profile(driver, profile)
     }
 
+    /// After how much silence the first of this world's drivers gives a connection up; `None` if none does.
+    pub fn disconnect_timeout(&self) -> Option<Duration> {
+        self.store.read().disconnect_timeout()
+    }
+
     /// The address of the other side of a connection.
-    pub fn remote_endpoint(&mut self, handle: ConnectionHandle) -> Option<SocketAddr> {
-        self.store.get().remote_address(handle)
+    pub fn remote_endpoint(&self, handle: ConnectionHandle) -> Option<SocketAddr> {
+        self.store.read().remote_address(handle)
     }
 
     /// The address of this side of a driver.
-    pub fn local_endpoint(&mut self, driver: DriverId) -> Option<SocketAddr> {
-        self.store.get().get(driver).ok()?.local_address()
+    pub fn local_endpoint(&self, driver: DriverId) -> Option<SocketAddr> {
+        self.store.read().get(driver).ok()?.local_address()
     }
 
     /// The address of this side of the first driver that has one.
-    pub fn default_local_endpoint(&mut self) -> Option<SocketAddr> {
-        self.store.get().iter().find_map(|(_, driver)| driver.local_address())
+    pub fn default_local_endpoint(&self) -> Option<SocketAddr> {
+        self.store.read().iter().find_map(|(_, driver)| driver.local_address())
     }
 
     /// The drivers with their ids and kinds, in the order of ids.
-    pub fn drivers(&mut self) -> impl Iterator<Item = (DriverId, TransportKind)> {
-        self.store.get().iter().map(|(id, driver)| (id, driver.capabilities().kind))
+    pub fn drivers(&self) -> impl Iterator<Item = (DriverId, TransportKind)> {
+        self.store.read().iter().map(|(id, driver)| (id, driver.capabilities().kind))
     }
 
     /// Gives a buffer of a received message back to its driver.
@@ -468,6 +474,8 @@ impl ConnectionWorldExt for World {
         facade.polled.clear();
         facade.by_auto_connect = false;
         let old = std::mem::replace(facade.store.get(), store);
+        let timeouts = [&old, facade.store.read()].map(DriverStore::disconnect_timeout);
+        adapt_alarm(self, timeouts);
         // Whoever waited there is gone with the drivers.
         #[cfg(feature = "server")]
         super::waiting_room::clear(self);
@@ -481,6 +489,16 @@ pub(crate) fn own_handle(world: &World, entity: Entity) -> Option<ConnectionHand
     let handle = world.get::<NetworkStreamConnection>(entity)?.handle;
     let owner = world.get_resource::<NetworkStreamDriver>()?.by_handle.get(&handle)?;
     (*owner == entity).then_some(handle)
+}
+
+/// The drivers were replaced: stalls are dangerous from another length on, unless the game has set its own.
+fn adapt_alarm(world: &mut World, timeouts: [Option<Duration>; 2]) {
+    let [before, now] = timeouts.map(StallWatchdog::alarm_for);
+    if let Some(mut watchdog) = world.get_resource_mut::<StallWatchdog>()
+        && watchdog.alarm_after == Some(before)
+    {
+        watchdog.alarm_after = Some(now);
+    }
 }
 
 /// The address by which others reach a server that listens on `ip`, as far as this machine knows.

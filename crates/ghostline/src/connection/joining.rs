@@ -48,7 +48,7 @@ pub(super) fn execute_internal(
         internal_rpc::CONNECTION_APPROVED => {
             let approved = ConnectionApproved::decode(&mut payload)?;
             payload.expect_empty()?;
-            if approved.network_id == 0 {
+            if [NetworkId::NONE, NetworkId::NOBODY].contains(&NetworkId(approved.network_id)) {
                 return Err(DecodeError::BadValue { what: "network id" });
             }
             become_connected(world, entity, &approved)

@@ -6,7 +6,7 @@ use ghostline_wire::{ComponentSchema, FieldKind, FieldSchema, QuantiseStats, Smo
 use super::component::GhostComponent;
 use crate::connection::NetworkId;
 
-/// The client that owns this ghost. Set by the server, replicated to everybody; [`NetworkId::NONE`] is nobody.
+/// The client that owns this ghost. Set by the server, replicated to everybody; [`NetworkId::NOBODY`] is nobody, on purpose.
 #[derive(Component, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GhostOwner(pub NetworkId);
 

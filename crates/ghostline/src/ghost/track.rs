@@ -51,7 +51,8 @@ fn warn_of_missing_owner(world: &World, entity: bevy_ecs::prelude::Entity, ghost
     let unowned = world.get::<GhostOwner>(entity).is_none_or(|owner| owner.0 == NetworkId::NONE);
     if ty.prefab.mode == GhostMode::OwnerPredicted && unowned {
         tracing::error!(
-            "a ghost of type `{}` was spawned without an owner, so nobody predicts it; spawn it with `GhostOwner(network_id)`",
+            "a ghost of type `{}` was spawned without an owner, so nobody predicts it; spawn it with `GhostOwner(network_id)`, or on purpose \
+             with `GhostOwner(NetworkId::NOBODY)`",
             ty.prefab.name
         );
     }

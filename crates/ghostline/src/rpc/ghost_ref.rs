@@ -1,11 +1,13 @@
 //! A reference to a ghost in an RPC: an entity on either side, its ghost id and spawn tick on the link.
 //! Turned into the id when the RPC is sent, and back into this world's entity when it becomes an entity here.
 
-use bevy_ecs::prelude::Entity;
+use bevy_ecs::prelude::{Entity, World};
 use ghostline_wire::{BitReader, BitWriter, DecodeError, NetworkTick};
 
 use super::data::RpcField;
 use crate::ghost::SpawnedGhostEntityMap;
+#[cfg(feature = "client")]
+use crate::snapshot::ClientSnapshots;
 
 /// A ghost in an RPC. What the other side can't resolve arrives as none: an entity that is no ghost, has no id yet, is gone, or isn't
 /// known there.
@@ -47,7 +49,7 @@ pub struct GhostMapping<'a>(Way<'a>);
 
 enum Way<'a> {
     Sending(&'a dyn Fn(Entity) -> Option<(u32, NetworkTick)>),
-    Received(&'a SpawnedGhostEntityMap),
+    Received(&'a World),
 }
 
 impl<'a> GhostMapping<'a> {
@@ -55,9 +57,19 @@ impl<'a> GhostMapping<'a> {
         Self(Way::Sending(identity_of))
     }
 
-    pub(super) fn received(map: &'a SpawnedGhostEntityMap) -> Self {
-        Self(Way::Received(map))
+    pub(super) fn received(world: &'a World) -> Self {
+        Self(Way::Received(world))
     }
+}
+
+/// The ghost of this identity. A client that knows of its end shows it on until its time has come; to an RPC it is gone, as on the server.
+fn resolve(world: &World, ghost_id: u32, spawn_tick: NetworkTick) -> Option<Entity> {
+    let entity = world.get_resource::<SpawnedGhostEntityMap>()?.get(ghost_id, spawn_tick)?;
+    #[cfg(feature = "client")]
+    if world.get_resource::<ClientSnapshots>().is_some_and(|snapshots| snapshots.is_over(ghost_id, spawn_tick)) {
+        return None;
+    }
+    Some(entity)
 }
 
 /// 1 bit; with a ghost, its id packed and 31 bits for its spawn tick.
@@ -82,9 +94,10 @@ impl RpcField for GhostRef {
     fn map_ghosts(&mut self, mapping: &GhostMapping<'_>) {
         match &mapping.0 {
             Way::Sending(identity_of) => self.on_wire = self.entity.and_then(identity_of),
-            Way::Received(map) => {
+            Way::Received(world) => {
                 // The identity has done its duty, and must not be sent on by mistake.
-                self.entity = self.on_wire.take().and_then(|(ghost_id, spawn_tick)| map.get(ghost_id, spawn_tick));
+                self.entity =
+                    self.on_wire.take().and_then(|(ghost_id, spawn_tick)| resolve(world, ghost_id, spawn_tick));
             }
         }
     }

@@ -12,7 +12,7 @@ use super::data::{ApprovalRpcCommand, RpcCommand, RpcDelivery};
 use super::ghost_ref::GhostMapping;
 use super::receive::ReceiveRpcCommandRequest;
 use super::sender::{SendRpcError, identity};
-use crate::ghost::{GhostInstance, SpawnedGhostEntityMap};
+use crate::ghost::GhostInstance;
 use crate::world::kind_of;
 
 /// What a received RPC does when its turn comes: spawns its entity.
@@ -288,7 +288,7 @@ fn name_ghosts<T: RpcCommand>(world: &World, rpc: &mut T) {
 /// What a received RPC does when its turn comes.
 fn spawner<T: RpcCommand>(mut rpc: T) -> SpawnRpc {
     Box::new(move |world: &mut World, request| {
-        rpc.map_ghosts(&GhostMapping::received(world.resource::<SpawnedGhostEntityMap>()));
+        rpc.map_ghosts(&GhostMapping::received(world));
         world.spawn((rpc, request));
     })
 }

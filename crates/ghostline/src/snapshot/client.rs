@@ -226,6 +226,11 @@ impl ClientSnapshots {
         NetworkTick::from_raw(raw).is_some_and(|despawned| despawned.is_newer_than(tick))
     }
 
+    /// Whether the server has despawned this ghost, which may be shown yet.
+    pub(crate) fn is_over(&self, ghost_id: u32, spawn_tick: NetworkTick) -> bool {
+        Slot::from_id(ghost_id).is_some_and(|slot| self.is_despawned_since(slot, spawn_tick))
+    }
+
     /// A row says that a ghost is in this slot since `spawn_tick`.
     pub(crate) fn appear(&mut self, slot: Slot, spawn_tick: NetworkTick) {
         if self.is_despawned_since(slot, spawn_tick) {

@@ -115,7 +115,7 @@ fn send_to(world: &mut World, snapshots: &mut ServerSnapshots, entity: Entity, n
     let Some(ack) = world.get::<NetworkSnapshotAck>(entity) else { return };
     let (prefabs_known, command_age) = (ack.prefabs_known, ack.server_command_age);
     let return_time_ms = ack.rtt.return_time(now_ms);
-    let mut facade = world.resource_mut::<NetworkStreamDriver>();
+    let facade = world.resource::<NetworkStreamDriver>();
     let datagram = facade.max_datagram_bytes(handle);
     let fragmented_bytes = facade.max_fragmented_bytes(handle);
     let data = send_data(world);

@@ -28,7 +28,8 @@ pub struct StallWatchdog {
     /// Whether stalls are logged. Default `true`.
     pub logs: bool,
     /// A stall this long, or longer, of a world that is connected is an error and not only a warning, once per world: its peers are about to take it
-    /// for dead. `None`: never. Default [`Self::DEFAULT_ALARM`].
+    /// for dead. `None`: never. A world with drivers begins with half of the shortest time after which one of them gives a silent peer up
+    /// ([`disconnect_timeout_ms`](crate::transport::DriverSettings::disconnect_timeout_ms)), others with [`Self::DEFAULT_ALARM`].
     pub alarm_after: Option<Duration>,
     alarmed: bool,
     current: Option<Stall>,
@@ -58,8 +59,7 @@ impl Default for StallWatchdog {
 impl StallWatchdog {
     /// Default of [`Self::threshold`]: six ticks at the default rate, and longer than any frame that a player would call one.
     pub const DEFAULT_THRESHOLD: Duration = Duration::from_millis(100);
-    /// Default of [`Self::alarm_after`]: half of the default time after which a silent peer is given up
-    /// ([`disconnect_timeout_ms`](crate::transport::DriverSettings::disconnect_timeout_ms)).
+    /// What [`Self::alarm_after`] is where no driver has its time: half of the default.
     pub const DEFAULT_ALARM: Duration = Duration::from_secs(5);
     /// Stalls within this time of one that was told are told only if they are twice as long.
     pub const QUIET: Duration = Duration::from_secs(10);
@@ -86,6 +86,16 @@ impl StallWatchdog {
         }
         self.current = Some(Stall { length: dt, is_news, is_sudden: dt >= previous.saturating_mul(Self::SUDDEN) });
         self.current
+    }
+
+    /// The time after which a world with these drivers endangers its connections by standing still.
+    pub(crate) fn alarm_for(disconnect_timeout: Option<Duration>) -> Duration {
+        disconnect_timeout.map_or(Self::DEFAULT_ALARM, |timeout| timeout / 2)
+    }
+
+    /// For a world with such drivers.
+    pub(crate) fn for_drivers(disconnect_timeout: Option<Duration>) -> Self {
+        Self { alarm_after: Some(Self::alarm_for(disconnect_timeout)), ..Self::default() }
     }
 
     /// Whether a stall of this length is an error, if the world is connected.

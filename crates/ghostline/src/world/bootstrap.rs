@@ -288,7 +288,7 @@ impl ClientServerBootstrap {
     /// outside: see [`read_command_line`](Self::read_command_line).
     pub fn run(self) -> AppExit {
         match self.read_command_line().build() {
-            Ok(mut worlds) => {
+            Ok(worlds) => {
                 worlds.announce();
                 run_in_real_time(worlds)
             }

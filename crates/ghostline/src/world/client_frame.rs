@@ -56,11 +56,11 @@ fn advance_clocks(world: &mut World, dt: Duration) -> bool {
     let connection = live_connections(world).next();
     let handle =
         connection.and_then(|entity| world.get::<NetworkStreamConnection>(entity)).map(|connection| connection.handle);
-    let is_in_process = handle.is_some_and(|handle| world.resource_mut::<NetworkStreamDriver>().is_in_process(handle));
+    let is_in_process = handle.is_some_and(|handle| world.resource::<NetworkStreamDriver>().is_in_process(handle));
     let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));
     let measured_rtt_ms = ack.and_then(|ack| ack.rtt.estimated_ms());
     let transport_rtt_ms = match (handle, measured_rtt_ms) {
-        (Some(handle), None) => world.resource_mut::<NetworkStreamDriver>().round_trip_ms(handle).unwrap_or(0.0),
+        (Some(handle), None) => world.resource::<NetworkStreamDriver>().round_trip_ms(handle).unwrap_or(0.0),
         _ => 0.0,
     };
     let ack = connection.and_then(|entity| world.get::<NetworkSnapshotAck>(entity));

@@ -103,7 +103,7 @@ impl Worlds {
     fn create_connecting(&mut self, name: &str, kind: WorldKind, world: PreparedWorld) -> Result<WorldId, WorldError> {
         let id = self.create(name, kind, world)?;
         if let Some(server) = self.bootstrap.auto_connect_endpoint() {
-            let is_connected = |facade: &mut NetworkStreamDriver| facade.connections().len() > 0;
+            let is_connected = |facade: &NetworkStreamDriver| facade.connections().len() > 0;
             self.auto(id, is_connected, |world| world.join(&server).map(|_| ()))?;
         }
         Ok(id)
@@ -113,11 +113,11 @@ impl Worlds {
     fn auto(
         &mut self,
         id: WorldId,
-        is_going: impl FnOnce(&mut NetworkStreamDriver) -> bool,
+        is_going: impl FnOnce(&NetworkStreamDriver) -> bool,
         call: impl FnOnce(&mut World) -> Result<(), ConnectionError>,
     ) -> Result<(), WorldError> {
         let Some(world) = self.get_mut(id).map(NetWorld::world_mut) else { return Ok(()) };
-        if is_going(&mut world.resource_mut::<NetworkStreamDriver>()) {
+        if is_going(world.resource::<NetworkStreamDriver>()) {
             return Ok(());
         }
         if let Err(error) = call(world) {

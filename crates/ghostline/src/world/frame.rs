@@ -85,7 +85,6 @@ pub(super) fn prepare(
 ) -> Result<(), DriverConstructionError> {
     world.insert_resource(kind);
     world.get_resource_or_init::<FrameClock>().update(now, Duration::ZERO);
-    world.init_resource::<StallWatchdog>();
     world.init_resource::<WorldCommands>();
     world.init_resource::<Time>();
     world.init_resource::<NetworkTime>();
@@ -98,6 +97,10 @@ pub(super) fn prepare(
         if !world.contains_resource::<NetworkStreamDriver>() {
             world.insert_resource(NetworkStreamDriver::new(drivers()?, game_version));
         }
+        if !world.contains_resource::<StallWatchdog>() {
+            let timeout = world.resource::<NetworkStreamDriver>().disconnect_timeout();
+            world.insert_resource(StallWatchdog::for_drivers(timeout));
+        }
         world.init_resource::<ConnectionEvents>();
         world.init_resource::<Messages<ConnectionChanged>>();
         world.init_resource::<ConnectionRequests>();
@@ -108,6 +111,7 @@ pub(super) fn prepare(
         world.init_resource::<ReceivedRpcs>();
         world.init_resource::<SpawnedGhostEntityMap>();
     }
+    world.init_resource::<StallWatchdog>();
     match kind {
         #[cfg(feature = "server")]
         WorldKind::Server => {

@@ -309,11 +309,10 @@ impl Worlds {
     }
 
     /// Says in the log where the servers listen and how to join them.
-    pub(super) fn announce(&mut self) {
-        for world in self.worlds.iter_mut().filter(|world| world.kind().is_server()) {
-            let name = world.name().to_owned();
-            let mut facade = world.world_mut().resource_mut::<NetworkStreamDriver>();
-            if let Some(server) = facade.join_string() {
+    pub(super) fn announce(&self) {
+        for world in self.worlds.iter().filter(|world| world.kind().is_server()) {
+            if let Some(server) = world.world().resource::<NetworkStreamDriver>().join_string() {
+                let name = world.name();
                 tracing::info!("`{name}` listens; join it from elsewhere with --connect {server}");
             }
         }

@@ -246,17 +246,23 @@ fn a_refusal_reaches_the_player_with_its_text() {
 
 #[test]
 fn a_refusal_without_a_reason_closes_all_the_same_and_takes_the_ticket_along() {
-    let mut fleet = guarded_fleet(1, SHAPES[0]);
-    fleet.connect(0);
-    fleet.ticks(5);
-    show_ticket(fleet.client(0).world_mut(), 7);
-    fleet.ticks(3);
-    assert_eq!(count::<Ticket>(fleet.server().world_mut()), 1);
-    let connection = fleet.server().connections()[0];
-    fleet.server().world_mut().entity_mut(connection).insert(NetworkStreamRequestDisconnect::default());
-    fleet.tick();
-    assert_eq!(count::<Ticket>(fleet.server().world_mut()), 0, "nothing of a closed connection is handled twice");
-    assert_eq!(fleet.client(0).events()[0].disconnect_reason, Some(DisconnectReason::ClosedByRemote));
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
+        fleet.connect(0);
+        fleet.ticks(6);
+        show_ticket(fleet.client(0).world_mut(), 7);
+        fleet.ticks(4);
+        assert_eq!(count::<Ticket>(fleet.server().world_mut()), 1, "{shape:?}");
+        let connection = fleet.server().connections()[0];
+        fleet.server().world_mut().entity_mut(connection).insert(NetworkStreamRequestDisconnect::default());
+        let mut told = Vec::new();
+        for _ in 0..8 {
+            fleet.tick();
+            assert_eq!(count::<Ticket>(fleet.server().world_mut()), 0, "{shape:?}: nothing of it is handled twice");
+            told.extend(fleet.client(0).events().iter().filter_map(|event| event.disconnect_reason));
+        }
+        assert_eq!(told, [DisconnectReason::ClosedByRemote], "{shape:?}");
+    }
 }
 
 #[test]
@@ -288,6 +294,7 @@ fn an_ordinary_rpc_before_approval_ends_the_connection() {
         client.get_mut::<NetworkStreamConnection>(entity).unwrap().state = ConnectionStatus::Connected;
         client.spawn((Chat { line: 1 }, SendRpcCommandRequest::default()));
         fleet.ticks(6);
+        assert_eq!(fleet.logs().lines().len(), 1, "{shape:?}");
         assert_eq!(server_states(&mut fleet), []);
         assert_eq!(client_state(&mut fleet, 0), None);
         assert_eq!(count::<Chat>(fleet.server().world_mut()), 0);
@@ -342,57 +349,65 @@ fn approval_required_by_the_client_alone_is_said_once_and_it_connects() {
 
 #[test]
 fn an_approval_rpc_that_nobody_asked_for_is_sent_and_warned_about_on_request() {
-    for warned in [false, true] {
-        let mut fleet = Fleet::builder().plugin(Guarded).build();
-        if warned {
-            fleet.logs().expect("approval RPC `.*` was sent, but approval is not required");
+    for shape in SHAPES {
+        for warned in [false, true] {
+            let mut fleet = shape.fleet().plugin(Guarded).build();
+            if warned {
+                fleet.logs().expect("approval RPC `.*` was sent, but approval is not required");
+            }
+            fleet.connect_all();
+            let mut facade = fleet.client(0).world_mut().resource_mut::<NetworkStreamDriver>();
+            facade.warn_about_unasked_approval_rpcs = warned;
+            show_ticket(fleet.client(0).world_mut(), 5);
+            fleet.tick();
+            assert_eq!(fleet.logs().count("approval is not required"), usize::from(warned), "{shape:?}");
+            fleet.ticks(3);
+            assert_eq!(tickets(fleet.server().world_mut()).len(), 1, "{shape:?}");
         }
-        fleet.connect_all();
-        fleet.client(0).world_mut().resource_mut::<NetworkStreamDriver>().warn_about_unasked_approval_rpcs = warned;
-        show_ticket(fleet.client(0).world_mut(), 5);
-        fleet.tick();
-        assert_eq!(fleet.logs().count("approval is not required"), usize::from(warned));
-        fleet.ticks(2);
-        assert_eq!(tickets(fleet.server().world_mut()).len(), 1);
     }
 }
 
 #[test]
 fn approving_where_it_does_nothing_is_warned_about() {
-    let mut fleet = guarded_fleet(1, SHAPES[0]);
-    fleet.logs().expect("which is no connection");
-    fleet.logs().expect("a connection that is Connected");
-    fleet.server().world_mut().spawn(ConnectionApproved);
-    fleet.connect(0);
-    fleet.ticks(5);
-    let connection = fleet.server().connections()[0];
-    for _ in 0..2 {
-        fleet.server().world_mut().entity_mut(connection).insert(ConnectionApproved);
-        fleet.ticks(4);
-        fleet.server().world_mut().entity_mut(connection).remove::<ConnectionApproved>();
+    for shape in SHAPES {
+        let mut fleet = guarded_fleet(1, shape);
+        fleet.logs().expect("which is no connection");
+        fleet.logs().expect("a connection that is Connected");
+        fleet.server().world_mut().spawn(ConnectionApproved);
+        fleet.connect(0);
+        fleet.ticks(6);
+        let connection = fleet.server().connections()[0];
+        for _ in 0..2 {
+            fleet.server().world_mut().entity_mut(connection).insert(ConnectionApproved);
+            fleet.ticks(4);
+            fleet.server().world_mut().entity_mut(connection).remove::<ConnectionApproved>();
+        }
+        assert_eq!(server_states(&mut fleet), [ConnectionStatus::Connected]);
     }
-    assert_eq!(server_states(&mut fleet), [ConnectionStatus::Connected]);
 }
 
 #[test]
 fn forged_approval_messages_end_the_connection_of_their_sender_alone() {
-    // Numbers of the library's RPCs that only a server sends, and a second version.
-    for (forged, payload) in [(1, vec![0]), (2, vec![1; 8]), (5, vec![7; 21]), (0, vec![0; 24]), (15, vec![])] {
-        let mut fleet = guarded_fleet(2, SHAPES[0]);
-        fleet.logs().expect("an RPC packet was refused");
-        fleet.connect(0);
-        fleet.connect(1);
-        fleet.ticks(6);
-        let honest = fleet.server().connections()[1];
-        let mut frame = vec![forged, 0, (payload.len() * 8) as u8, 0];
-        frame.extend(payload);
-        fleet.link(0).inject(Direction::ToServer, MessageKind::Rpc, &frame);
-        fleet.ticks(4);
-        assert_eq!(fleet.server().connections(), [honest], "message {forged}");
-        assert_eq!(client_state(&mut fleet, 0), None);
-        fleet.server().world_mut().entity_mut(honest).insert(ConnectionApproved);
-        fleet.ticks(4);
-        assert_eq!(client_state(&mut fleet, 1), Some(ConnectionStatus::Connected));
+    for shape in SHAPES {
+        // Numbers of the library's RPCs that only a server sends, and a second version.
+        for (forged, payload) in [(1, vec![0]), (2, vec![1; 8]), (5, vec![7; 21]), (0, vec![0; 24]), (15, vec![])] {
+            let mut fleet = guarded_fleet(2, shape);
+            fleet.logs().expect("an RPC packet was refused");
+            fleet.connect(1);
+            fleet.tick();
+            fleet.connect(0);
+            fleet.ticks(7);
+            let honest = fleet.server().connections()[0];
+            let mut frame = vec![forged, 0, (payload.len() * 8) as u8, 0];
+            frame.extend(payload);
+            fleet.link(0).inject(Direction::ToServer, MessageKind::Rpc, &frame);
+            fleet.ticks(8);
+            assert_eq!(fleet.server().connections(), [honest], "{shape:?}: message {forged}");
+            assert_eq!(client_state(&mut fleet, 0), None);
+            fleet.server().world_mut().entity_mut(honest).insert(ConnectionApproved);
+            fleet.ticks(5);
+            assert_eq!(client_state(&mut fleet, 1), Some(ConnectionStatus::Connected), "{shape:?}");
+        }
     }
 }
 

@@ -391,7 +391,7 @@ fn the_port_of_auto_connect_is_read_when_a_world_is_made() {
     worlds.set_auto_connect_port(0);
     for (id, listens) in [(before, false), (after, true)] {
         let world = worlds.get_mut(id).unwrap().world_mut();
-        assert_eq!(world.resource_mut::<NetworkStreamDriver>().is_listening(), listens);
+        assert_eq!(world.resource::<NetworkStreamDriver>().is_listening(), listens);
     }
 }
 

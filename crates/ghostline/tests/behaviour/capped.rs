@@ -109,13 +109,13 @@ fn busy_fleet() -> Fleet {
 
 /// Bytes that each side has sent in UDP packets, headers included as the simulated link counts them: server, then client.
 fn sent_bytes(fleet: &mut Fleet) -> [u64; 2] {
-    let of = |world: &mut World| {
-        let mut facade = world.resource_mut::<NetworkStreamDriver>();
+    let of = |world: &World| {
+        let facade = world.resource::<NetworkStreamDriver>();
         let (handle, _) = facade.connections().next().expect("it stays connected");
         let statistics = facade.statistics(handle).expect("a socket measures");
         statistics.bytes_sent + 28 * statistics.packets_sent
     };
-    [of(fleet.server().world_mut()), of(fleet.client(0).world_mut())]
+    [of(fleet.server().world()), of(fleet.client(0).world())]
 }
 
 /// What both directions want, in bytes per second.

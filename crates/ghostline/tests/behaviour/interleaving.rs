@@ -11,20 +11,11 @@ use ghostline_testkit::{Direction, LinkProfile, WorldOrder};
 
 use crate::common::*;
 use crate::dice::Dice;
+use crate::finger::{Finger, Fingers, Seen};
 
 /// Optimised for rest; kicked now and then.
 #[derive(Component, Default)]
 struct Stone;
-
-#[derive(Resource, Default)]
-struct Finger {
-    press: bool,
-    pressed: u32,
-}
-
-/// Presses of each client that the server saw, by network id.
-#[derive(Resource, Default)]
-struct Seen([u32; 8]);
 
 #[derive(Component, RpcCommand)]
 struct Note {
@@ -40,31 +31,20 @@ struct Playing;
 impl Plugin for Playing {
     fn build(&self, app: &mut App) {
         let stone = GhostPrefab::new("stone").component::<Position>().optimization_mode(GhostOptimizationMode::Static);
-        app.add_plugins(Game)
+        app.add_plugins((Game, Fingers))
             .register_ghost::<Stone>(stone)
             .register_rpc::<Note>()
-            .init_resource::<Finger>()
-            .init_resource::<Seen>()
             .init_resource::<Notes>()
-            .add_systems_in(WorldFlags::CLIENT, GhostInput, press)
+            .add_systems_in(WorldFlags::CLIENT, GhostInput, steer)
             .add_systems(PredictedSimulation, run)
-            .add_systems_in(WorldFlags::SERVER, PredictedSimulation, see)
             .add_systems_in(WorldFlags::SERVER, Simulation, (wander, kick))
             .add_systems(Simulation, note);
     }
 }
 
-fn press(
-    time: Res<NetworkTime>,
-    mut finger: ResMut<Finger>,
-    mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>,
-) {
+fn steer(time: Res<NetworkTime>, mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>) {
     for mut input in &mut players {
         input.horizontal = if time.server_tick.is_some_and(|tick| tick.index() % 60 < 30) { 1 } else { -1 };
-        if std::mem::take(&mut finger.press) {
-            input.jump.set();
-            finger.pressed += 1;
-        }
     }
 }
 
@@ -72,12 +52,6 @@ fn run(mut players: Query<(&PlayerInput, &mut Position), Simulate>) {
     for (input, mut position) in &mut players {
         position.value.x += f32::from(input.horizontal) * 0.01;
         position.value.y += input.jump.count() as f32;
-    }
-}
-
-fn see(mut seen: ResMut<Seen>, players: Query<(&GhostOwner, &PlayerInput), Simulate>) {
-    for (owner, input) in &players {
-        seen.0[owner.0.0 as usize] += input.jump.count();
     }
 }
 

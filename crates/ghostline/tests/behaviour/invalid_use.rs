@@ -44,12 +44,35 @@ fn a_ghost_that_a_client_despawns_by_mistake_is_made_again_and_goes_when_the_ser
 }
 
 #[test]
-fn an_owner_predicted_ghost_that_nobody_owns_is_reported_and_replicated() {
-    let mut fleet = fleet_in_game(1);
-    fleet.logs().expect("a ghost of type `player` was spawned without an owner, so nobody predicts it");
-    fleet.server().world_mut().spawn_ghost::<Player>(Health { points: 5 });
-    fleet.ticks(16);
-    let client = fleet.client(0).world_mut();
-    assert_eq!(client.query::<&Health>().single(client).unwrap().points, 5);
-    assert_eq!(fleet.logs().lines().len(), 1);
+fn an_owner_predicted_ghost_without_an_owner_is_reported_and_one_of_nobody_is_not() {
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        fleet.logs().expect("a ghost of type `player` was spawned without an owner, so nobody predicts it");
+        let server = fleet.server().world_mut();
+        let forgotten = server.spawn_ghost::<Player>(Health { points: 5 });
+        let zero = server.spawn_ghost::<Player>((Health { points: 6 }, GhostOwner(NetworkId(0))));
+        fleet.tick();
+        assert_eq!(fleet.logs().lines().len(), 2, "{shape:?}: one each");
+        let of_nobody = (Health { points: 7 }, GhostOwner(NetworkId::NOBODY));
+        let nobodys = fleet.server().world_mut().spawn_ghost::<Player>(of_nobody);
+        fleet.ticks(16);
+        assert_eq!(fleet.logs().lines().len(), 2, "{shape:?}: nobody on purpose is no mistake");
+        let client = fleet.client(0).world_mut();
+        let mut shown: Vec<(i32, NetworkId)> = client
+            .query::<(&Health, &GhostOwner)>()
+            .iter(client)
+            .map(|(health, owner)| (health.points, owner.0))
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [(5, NetworkId::NONE), (6, NetworkId::NONE), (7, NetworkId::NOBODY)], "{shape:?}");
+        assert_eq!(count::<GhostOwnerIsLocal>(client), 0);
+        // And from nobody to somebody.
+        for ghost in [forgotten, zero, nobodys] {
+            fleet.server().world_mut().get_mut::<GhostOwner>(ghost).unwrap().0 = NetworkId(1);
+        }
+        fleet.ticks(16);
+        assert_eq!(count::<GhostOwnerIsLocal>(fleet.client(0).world_mut()), 3, "{shape:?}");
+    }
 }

@@ -10,6 +10,7 @@ use ghostline::world::{InProcessDrivers, MigrationError, MigrationTicket, Prepar
 use ghostline_testkit::{FRAME, LinkProfile, WorldOrder};
 
 use crate::common::*;
+use crate::finger::{Finger, Fingers, Seen};
 
 /// A numbered message, padded so that some need several datagrams.
 #[derive(Component, RpcCommand, Clone)]
@@ -39,31 +40,18 @@ struct Arrived(Vec<u32>);
 #[derive(Resource)]
 struct LetsIn(bool);
 
-#[derive(Resource, Default)]
-struct Finger {
-    press: bool,
-    pressed: u32,
-}
-
-#[derive(Resource, Default)]
-struct Seen(u32);
-
 struct Levels;
 
 impl Plugin for Levels {
     fn build(&self, app: &mut App) {
-        app.add_plugins(Game)
+        app.add_plugins((Game, Fingers))
             .register_rpc::<Numbered>()
             .register_approval_rpc::<Password>()
             .migrate_component::<Score>()
             .init_resource::<Arrived>()
-            .init_resource::<Finger>()
-            .init_resource::<Seen>()
             .insert_resource(LetsIn(true))
             .add_systems(Simulation, note_arrivals)
-            .add_systems_in(WorldFlags::SERVER, Simulation, (spawn_players, let_in))
-            .add_systems_in(WorldFlags::CLIENT, GhostInput, press)
-            .add_systems_in(WorldFlags::SERVER, PredictedSimulation, see);
+            .add_systems_in(WorldFlags::SERVER, Simulation, (spawn_players, let_in));
     }
 }
 
@@ -92,19 +80,6 @@ fn let_in(mut commands: Commands, lets_in: Res<LetsIn>, words: Query<(Entity, &P
         commands.entity(request.source_connection).insert(ConnectionApproved);
         commands.entity(entity).despawn();
     }
-}
-
-fn press(mut finger: ResMut<Finger>, mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>) {
-    for mut input in &mut players {
-        if std::mem::take(&mut finger.press) {
-            input.jump.set();
-            finger.pressed += 1;
-        }
-    }
-}
-
-fn see(mut seen: ResMut<Seen>, players: Query<&PlayerInput, Simulate>) {
-    seen.0 += players.iter().map(|input| input.jump.count()).sum::<u32>();
 }
 
 fn fleet(link: LinkProfile, clients: usize, order: WorldOrder) -> Fleet {
@@ -288,13 +263,16 @@ fn a_press_is_seen_exactly_once_however_often_the_client_migrates() {
             }
             fleet.tick();
             let total = pressed + fleet.client(0).world().resource::<Finger>().pressed;
-            assert!(fleet.server().world().resource::<Seen>().0 <= total, "seen twice at frame {frame}, link {seed}");
+            assert!(
+                fleet.server().world().resource::<Seen>().total() <= total,
+                "seen twice at frame {frame}, link {seed}"
+            );
         }
         fleet.client(0).world_mut().resource_mut::<Finger>().press = false;
         fleet.ticks(60);
         pressed += fleet.client(0).world().resource::<Finger>().pressed;
         assert!(pressed > 60, "{pressed}");
-        assert_eq!(fleet.server().world().resource::<Seen>().0, pressed, "link {seed}");
+        assert_eq!(fleet.server().world().resource::<Seen>().total(), pressed, "link {seed}");
     }
 }
 
@@ -426,7 +404,7 @@ fn a_ticket_without_a_target_gives_the_world_back_without_systems_and_a_creator_
     run(&mut worlds, 60);
     assert_eq!(in_game(&mut worlds), [1, 1]);
     let world = worlds.get_mut(new).unwrap();
-    assert!(world.world_mut().resource_mut::<NetworkStreamDriver>().is_listening(), "it goes on listening");
+    assert!(world.world_mut().resource::<NetworkStreamDriver>().is_listening(), "it goes on listening");
     assert_eq!(count::<Player>(world.world_mut()), 1);
 }
 

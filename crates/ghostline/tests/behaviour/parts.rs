@@ -128,12 +128,12 @@ fn both_ends_of_a_connection_have_an_address() {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, FLEET_PORT));
         let connection = |world: &mut World| world.query::<&NetworkStreamConnection>().single(world).unwrap().handle;
         let handle = connection(fleet.client(0).world_mut());
-        let mut client = fleet.client(0).world_mut().resource_mut::<NetworkStreamDriver>();
+        let client = fleet.client(0).world().resource::<NetworkStreamDriver>();
         assert_eq!(client.remote_endpoint(handle), Some(server));
         let own = client.local_endpoint(handle.driver);
         assert!(own.is_some() && own == client.default_local_endpoint());
         let handle = connection(fleet.server().world_mut());
-        let mut facade = fleet.server().world_mut().resource_mut::<NetworkStreamDriver>();
+        let facade = fleet.server().world().resource::<NetworkStreamDriver>();
         assert_eq!((facade.default_local_endpoint(), facade.remote_endpoint(handle)), (Some(server), own));
     }
 }
@@ -269,10 +269,10 @@ fn nothing_listens_or_connects_without_a_port_or_to_any_address() {
         (alone().auto_connect(0), false),
         (alone().auto_connect(7979).default_connect_address(any), true),
     ] {
-        let mut worlds = bootstrap.build().unwrap();
-        for world in worlds.iter_mut() {
+        let worlds = bootstrap.build().unwrap();
+        for world in worlds.iter() {
             let is_server = world.kind() == WorldKind::Server;
-            let mut facade = world.world_mut().resource_mut::<NetworkStreamDriver>();
+            let facade = world.world().resource::<NetworkStreamDriver>();
             assert_eq!(facade.is_listening(), is_server && listens);
             assert_eq!(facade.connections().len(), 0);
             let driver = facade.drivers().last().map(|(id, _)| id).unwrap();

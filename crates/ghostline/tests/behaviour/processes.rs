@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bevy_app::AppExit;
 use bevy_ecs::prelude::*;
 use ghostline::connection::ConnectionState;
 use ghostline::prelude::*;
@@ -15,6 +16,10 @@ use crate::common::{Game, Position, Walker, count};
 
 /// Where the server's process learns that it is one.
 const VARIABLE: &str = "GHOSTLINE_TEST_SERVER";
+/// What that process runs.
+const SERVER_TEST: &str = "processes::the_server_of_the_other_process";
+/// Where a client's process learns that it is one: the port of auto-connect.
+const CLIENT_VARIABLE: &str = "GHOSTLINE_TEST_CLIENT";
 /// Far longer than anything here takes, and short enough for a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Short, so that a killed server is missed soon.
@@ -26,7 +31,7 @@ fn game(app: &mut bevy_app::App) {
 
 /// The server's process: one line with the join string, once.
 #[expect(clippy::print_stdout, reason = "it is how the test learns where the server is")]
-fn announce(mut driver: ResMut<NetworkStreamDriver>, mut done: Local<bool>) {
+fn announce(driver: Res<NetworkStreamDriver>, mut done: Local<bool>) {
     if !std::mem::replace(&mut *done, true)
         && let Some(server) = driver.join_string()
     {
@@ -53,6 +58,75 @@ fn the_server_of_the_other_process() {
     ClientServerBootstrap::new(game).play_type(PlayType::Server).drivers(drivers()).auto_connect(port).run();
 }
 
+/// Not a test of its own: what a client's process runs, by the library's own reading of its command line and environment. It says where it
+/// is when it is connected, and ends.
+#[test]
+fn the_client_of_the_other_process() {
+    #[expect(clippy::print_stdout, reason = "it is how the test learns of it")]
+    fn say(facade: Res<NetworkStreamDriver>, connected: Query<(), With<NetworkId>>, mut exit: MessageWriter<AppExit>) {
+        if let (false, Some(endpoint)) = (connected.is_empty(), facade.last_endpoint()) {
+            println!("\nconnected: {endpoint}");
+            exit.write(AppExit::Success);
+        }
+    }
+    let Ok(port) = std::env::var(CLIENT_VARIABLE) else { return };
+    let plugin = |app: &mut bevy_app::App| {
+        app.add_plugins(game).add_systems_in(WorldFlags::CLIENT, Simulation, say);
+    };
+    let port = port.parse().expect("a port");
+    ClientServerBootstrap::new(plugin).play_type(PlayType::Client).drivers(drivers()).auto_connect(port).run();
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("the system has ports");
+    socket.local_addr().expect("it is bound").port()
+}
+
+/// This program once more, to run one of its tests.
+fn itself(test: &str) -> Command {
+    let mut program = Command::new(std::env::current_exe().expect("this program has a file"));
+    program.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    program
+}
+
+/// C-74: the programs of four players, whose auto-connect is overridden from outside in each way, with a port and with none.
+#[test]
+fn where_a_client_program_connects_can_be_said_by_its_environment_and_its_command_line() {
+    let mut worlds = ClientServerBootstrap::new(game).play_type(PlayType::Server).drivers(drivers()).build().unwrap();
+    let world = worlds.iter_mut().next().unwrap().world_mut();
+    world.listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let server = world.resource::<NetworkStreamDriver>().default_local_endpoint().unwrap();
+    let port = server.port();
+    let dead = free_port();
+    let nowhere = "127.0.0.1:0".to_owned();
+    // The port of auto-connect, and the override: with port 0 it is none, and the client goes where its code says.
+    let cases = [(dead, server.to_string()), (port, nowhere)];
+    let mut clients = Vec::new();
+    for (auto, place) in &cases {
+        for by_command_line in [false, true] {
+            let mut program = itself("processes::the_client_of_the_other_process");
+            program.env(CLIENT_VARIABLE, auto.to_string());
+            if by_command_line {
+                // Behind `--`, so that the test harness takes it for names of tests.
+                program.args(["--", "--connect", place]);
+            } else {
+                program.env("GHOSTLINE_CONNECT", place);
+            }
+            let client = program.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it can be started");
+            clients.push((client, by_command_line));
+        }
+    }
+    let mut server_program = Client { worlds, entity: Entity::PLACEHOLDER };
+    server_program.until(|_| clients.iter_mut().all(|(client, _)| client.try_wait().unwrap().is_some()));
+    for (client, by_command_line) in clients {
+        let output = client.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains(&format!("connected: {server}")), "by command line: {by_command_line}: {said}");
+        assert!(output.status.success());
+    }
+}
+
 /// Another process with a server; killed if a test ends early.
 struct Server {
     process: Child,
@@ -63,26 +137,24 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let program = std::env::current_exe().expect("this program has a file");
-        Self::start_as(Command::new(program))
+        Self::start_as(itself(SERVER_TEST))
     }
 
     /// As a script starts what it puts into the background, or `nohup`: without ears for these signals.
     #[cfg(unix)]
     fn start_deaf_to(signals: &str) -> Self {
-        let program = std::env::current_exe().expect("this program has a file");
+        let program = itself(SERVER_TEST);
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]).arg(program);
+        shell
+            .args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")])
+            .arg(program.get_program())
+            .args(program.get_args());
         Self::start_as(shell)
     }
 
     fn start_as(mut program: Command) -> Self {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("the system has ports");
-        let port = socket.local_addr().expect("it is bound").port();
-        drop(socket);
         let mut process = program
-            .args(["--exact", "processes::the_server_of_the_other_process", "--nocapture", "--test-threads=1"])
-            .env(VARIABLE, port.to_string())
+            .env(VARIABLE, free_port().to_string())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -155,9 +155,12 @@ fn nobody_there_ends_with_max_connection_attempts_and_a_new_attempt_works() {
         let mut fleet = fleet(shape);
         fleet.connect(0);
         // Ten attempts, a second each.
-        fleet.ticks(595);
-        assert_eq!(fleet.client(0).connections().len(), 1);
-        let (on_server, on_client) = play_to_the_end(&mut fleet, 10);
+        fleet.ticks(599);
+        assert_eq!(fleet.client(0).connections().len(), 1, "{shape:?}");
+        fleet.tick();
+        let on_client = ends(fleet.client(0).world()).pop();
+        let (on_server, later) = play_to_the_end(&mut fleet, 10);
+        assert_eq!(later, None, "{shape:?}: told once");
         assert_eq!((reason(&on_server), reason(&on_client)), (None, Some(DisconnectReason::MaxConnectionAttempts)));
         assert_eq!(text(&on_client), "all attempts to connect went unanswered");
         fleet.connect_all();

@@ -9,6 +9,7 @@ use ghostline::connection::{
 };
 use ghostline::prelude::*;
 use ghostline::stats::NetworkStats;
+use ghostline::transport::Loss;
 use ghostline_testkit::{Direction, Transport};
 
 /// Crates that walk, of which some have gone when the rest is asked for.
@@ -80,6 +81,10 @@ fn who_was_cut_off_comes_back_as_the_same_on_every_link() {
     for profile in profiles() {
         let mut fleet = fleet_in_game(1, profile);
         spawn_crates(&mut fleet);
+        if matches!(profile.up.loss, Loss::Random { percent } if percent > 0.0) {
+            // The clock of a new connection begins by QUIC's first round trip, which is too long if an acknowledgement is lost in the handshake.
+            fleet.logs().tolerate("the predicted server tick jumped");
+        }
         fleet.ticks(60);
         let unique = |world: &mut World| world.query::<&ConnectionUniqueId>().single(world).copied().unwrap();
         let before = unique(fleet.client(0).world_mut());

@@ -67,7 +67,7 @@ fn server_by_hand() -> (Worlds, SocketAddr) {
     let mut server = bootstrap(PlayType::Server).build().unwrap();
     let world = world_of(&mut server, WorldKind::Server);
     world.listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let bound = world.resource_mut::<NetworkStreamDriver>().default_local_endpoint().unwrap();
+    let bound = world.resource::<NetworkStreamDriver>().default_local_endpoint().unwrap();
     assert_ne!(bound.port(), 0);
     (server, bound)
 }
@@ -80,12 +80,12 @@ fn a_client_program_and_a_server_program_meet_and_play() {
     world_of(&mut server, WorldKind::Server).spawn_ghost::<Walker>(Position { value: bevy_math::Vec3::X });
     until([&mut server, &mut client], |[_, client]| count::<Walker>(world_of(client, WorldKind::Client)) == 1);
 
-    let mut at_client = facade(&mut client, WorldKind::Client);
+    let at_client = facade(&mut client, WorldKind::Client);
     let (to_server, _) = at_client.connections().next().unwrap();
     assert_eq!(at_client.drivers().map(|(_, kind)| kind).collect::<Vec<_>>(), [TransportKind::Socket]);
     assert_eq!(at_client.remote_endpoint(to_server), Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
     let local = at_client.default_local_endpoint().unwrap();
-    let mut at_server = facade(&mut server, WorldKind::Server);
+    let at_server = facade(&mut server, WorldKind::Server);
     assert_eq!(
         at_server.drivers().map(|(_, kind)| kind).collect::<Vec<_>>(),
         [TransportKind::InProcess, TransportKind::Socket]
@@ -110,13 +110,13 @@ fn a_server_serves_a_client_beside_it_and_one_from_elsewhere_through_two_drivers
     let mut host = bootstrap(PlayType::ClientAndServer).auto_connect(port).build().unwrap();
     let mut guest = bootstrap(PlayType::Client).auto_connect(port).build().unwrap();
     until([&mut host, &mut guest], |[host, _]| count::<NetworkStreamInGame>(world_of(host, WorldKind::Server)) == 2);
-    let mut at_server = facade(&mut host, WorldKind::Server);
+    let at_server = facade(&mut host, WorldKind::Server);
     let mut drivers: Vec<u8> = at_server.connections().map(|(handle, _)| handle.driver.get()).collect();
     drivers.sort_unstable();
     assert_eq!(drivers, [1, 2]);
     let kinds = at_server.drivers().map(|(_, kind)| kind).collect::<Vec<_>>();
     assert_eq!(kinds, [TransportKind::InProcess, TransportKind::Socket]);
-    let mut beside = facade(&mut host, WorldKind::Client);
+    let beside = facade(&mut host, WorldKind::Client);
     assert_eq!(beside.drivers().map(|(_, kind)| kind).collect::<Vec<_>>(), [TransportKind::InProcess]);
 }
 
@@ -163,7 +163,7 @@ fn a_client_that_changes_its_address_keeps_its_connection() {
         count::<NetworkStreamInGame>(world_of(client, WorldKind::Client)) == 1
     });
     let seen_from = |server: &mut Worlds| {
-        let mut facade = facade(server, WorldKind::Server);
+        let facade = facade(server, WorldKind::Server);
         let (to_client, _) = facade.connections().next().expect("it stays connected");
         facade.remote_endpoint(to_client).unwrap()
     };
@@ -184,7 +184,7 @@ fn a_client_that_changes_its_address_keeps_its_connection() {
         assert!(ip.is_none_or(|ip| before.ip() == ip));
         // Both ways go on: the server still hears what the client says, and is acknowledged.
         let heard = |server: &mut Worlds| {
-            let mut facade = facade(server, WorldKind::Server);
+            let facade = facade(server, WorldKind::Server);
             let (to_client, _) = facade.connections().next().expect("it stays connected");
             let statistics = facade.statistics(to_client).unwrap();
             (statistics.bytes_received, statistics.bytes_acknowledged)
@@ -257,7 +257,7 @@ fn drivers_of_three_kinds_accept_clients_at_once_and_each_connection_names_its_o
     assert_eq!(*strategy.asked.lock().unwrap(), [Server, Client, Client, Client], "asked when a world is made");
 
     world_of(&mut host, Server).listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let mut at_server = facade(&mut host, Server);
+    let at_server = facade(&mut host, Server);
     let kinds: Vec<_> = at_server.drivers().map(|(_, kind)| kind).collect();
     assert_eq!(kinds, [TransportKind::InProcess, TransportKind::Socket, TransportKind::Socket]);
     let bound = [1, 2, 3].map(|number| at_server.local_endpoint(DriverId::new(number).unwrap()).unwrap());
@@ -268,7 +268,7 @@ fn drivers_of_three_kinds_accept_clients_at_once_and_each_connection_names_its_o
     }
     let [first, second] = &mut guests;
     until([&mut host, first, second], |[host, ..]| count::<NetworkStreamInGame>(world_of(host, Server)) == 3);
-    let mut at_server = facade(&mut host, Server);
+    let at_server = facade(&mut host, Server);
     let mut through: Vec<u8> = at_server.connections().map(|(handle, _)| handle.driver.get()).collect();
     through.sort_unstable();
     assert_eq!(through, [1, 2, 3]);
@@ -303,10 +303,10 @@ fn drivers_that_are_replaced_listen_no_more_and_the_new_ones_go_by_their_own_set
     until([&mut server], |[server]| connected(server, WorldKind::Server) == 0);
     let world = world_of(&mut server, WorldKind::Server);
     drop(world.reset_driver_store(store()).unwrap());
-    assert!(!world.resource_mut::<NetworkStreamDriver>().is_listening());
+    assert!(!world.resource::<NetworkStreamDriver>().is_listening());
     assert!(std::net::UdpSocket::bind(bound).is_ok(), "the port is free");
     world.listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let join = world.resource_mut::<NetworkStreamDriver>().join_string().unwrap();
+    let join = world.resource::<NetworkStreamDriver>().join_string().unwrap();
     assert_eq!(join.hash, Some(identity.hash()));
     let mut client = bootstrap(PlayType::Client).build().unwrap();
     world_of(&mut client, WorldKind::Client).join(&join).unwrap();
@@ -341,7 +341,7 @@ fn a_port_that_is_taken_is_an_error_of_its_own_and_leaves_nobody_listening() {
 #[test]
 fn both_drivers_of_a_server_take_the_port_that_the_system_chose() {
     let (mut server, bound) = server_by_hand();
-    let mut facade = facade(&mut server, WorldKind::Server);
+    let facade = facade(&mut server, WorldKind::Server);
     for number in [1, 2] {
         assert_eq!(facade.local_endpoint(DriverId::new(number).unwrap()), Some(bound));
     }

@@ -10,15 +10,7 @@ use ghostline::time::StallWatchdog;
 use ghostline_testkit::{FRAME, LinkProfile};
 
 use crate::common::*;
-
-#[derive(Resource, Default)]
-struct Finger {
-    press: bool,
-    pressed: u32,
-}
-
-#[derive(Resource, Default)]
-struct Seen(u32);
+use crate::finger::{Finger, Fingers, Seen};
 
 /// Ticks that a world has simulated in its present frame.
 #[derive(Resource, Default)]
@@ -28,28 +20,19 @@ struct Watched;
 
 impl Plugin for Watched {
     fn build(&self, app: &mut App) {
-        app.add_plugins(Game)
-            .init_resource::<Finger>()
-            .init_resource::<Seen>()
+        app.add_plugins((Game, Fingers))
             .init_resource::<Work>()
             .add_systems(Initialization, |mut work: ResMut<Work>| work.0 = 0)
-            .add_systems_in(WorldFlags::CLIENT, GhostInput, press)
+            .add_systems_in(WorldFlags::CLIENT, GhostInput, walk)
             .add_systems(PredictedSimulation, |time: Res<NetworkTime>, mut work: ResMut<Work>| {
                 work.0 += time.simulation_step_batch_size;
             })
-            .add_systems(PredictedSimulation, run)
-            .add_systems_in(WorldFlags::SERVER, PredictedSimulation, see);
+            .add_systems(PredictedSimulation, run);
     }
 }
 
-fn press(mut finger: ResMut<Finger>, mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>) {
-    for mut input in &mut players {
-        input.horizontal = 1;
-        if std::mem::take(&mut finger.press) {
-            input.jump.set();
-            finger.pressed += 1;
-        }
-    }
+fn walk(mut players: Query<&mut PlayerInput, With<GhostOwnerIsLocal>>) {
+    players.iter_mut().for_each(|mut input| input.horizontal = 1);
 }
 
 fn run(mut players: Query<(&PlayerInput, &mut Position), Simulate>) {
@@ -57,10 +40,6 @@ fn run(mut players: Query<(&PlayerInput, &mut Position), Simulate>) {
         position.value.x += f32::from(input.horizontal) * 0.01;
         position.value.y += input.jump.count() as f32;
     }
-}
-
-fn see(mut seen: ResMut<Seen>, players: Query<&PlayerInput, Simulate>) {
-    seen.0 += players.iter().map(|input| input.jump.count()).sum::<u32>();
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -138,7 +117,7 @@ impl Stalled {
     }
 
     fn seen(&mut self) -> u32 {
-        self.fleet.server().world().resource::<Seen>().0
+        self.fleet.server().world().resource::<Seen>().total()
     }
 
     fn pressed(&mut self) -> u32 {

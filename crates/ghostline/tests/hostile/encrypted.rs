@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ghostline::connection::DisconnectReason;
 use ghostline::prelude::*;
-use ghostline::snapshot::newest_rows;
 use ghostline::stats::NetworkStats;
 use ghostline_testkit::{LinkConditions, LinkProfile};
 
@@ -13,10 +12,9 @@ use crate::game::*;
 #[test]
 fn damaged_messages_of_every_kind_cost_only_their_sender() {
     let mut dice = Dice::new(40);
-    let mut arena = Arena::over(Transport::Quic, 40);
+    let mut arena = Arena::over(SHAPES[2], 40);
     arena.fleet.logs().tolerate("could not be read|dropped a|RPC|messages|decoded|lacks or knows");
-    // Who lies about the tick of its commands is told how to correct a clock that was right.
-    arena.fleet.logs().tolerate("the predicted server tick jumped");
+    arena.fleet.logs().tolerate(JUMP);
     let (up, down) = (Direction::ToServer, Direction::ToClient);
     let mut ends = 0;
     for (direction, kind) in [(up, MessageKind::Command), (up, MessageKind::Rpc), (down, MessageKind::Snapshot)] {
@@ -46,7 +44,7 @@ fn damaged_messages_of_every_kind_cost_only_their_sender() {
 
 #[test]
 fn a_kind_in_the_wrong_direction_is_dropped_and_counted_and_a_forbidden_rpc_ends_the_connection() {
-    let mut arena = Arena::over(Transport::Quic, 41);
+    let mut arena = Arena::over(SHAPES[2], 41);
     arena.fleet.logs().expect("dropped a message of an unknown kind");
     arena.inject(Direction::ToServer, MessageKind::Snapshot, vec![MessageKind::Snapshot.byte(), 1, 2, 3]);
     arena.inject(Direction::ToServer, MessageKind::Command, vec![250, 1, 2, 3]);
@@ -66,7 +64,7 @@ fn a_kind_in_the_wrong_direction_is_dropped_and_counted_and_a_forbidden_rpc_ends
 
 #[test]
 fn packets_of_an_old_session_reach_nobody_after_a_reconnect() {
-    let mut arena = Arena::over(Transport::Quic, 42);
+    let mut arena = Arena::over(SHAPES[2], 42);
     arena.fleet.record_packets();
     arena.record(Direction::ToServer, MessageKind::Rpc, 60);
     let old = arena.fleet.packets();
@@ -98,11 +96,11 @@ fn packets_that_come_twice_late_out_of_order_or_damaged_leave_the_worlds_as_they
         corrupt_percent: 5.0,
         ..LinkConditions::delayed(40)
     };
-    let mut arena = Arena::over(Transport::Quic, 43);
+    let mut arena = Arena::over(SHAPES[2], 43);
     for client in [ATTACKER, HONEST] {
         arena.fleet.link(client).set(LinkProfile::symmetric(bad));
     }
-    arena.fleet.logs().tolerate("the predicted server tick jumped");
+    arena.fleet.logs().tolerate(JUMP);
     let before = arena.fleet.server().world().resource::<Heard>().0;
     for _ in 0..60 {
         let chat = (Chat { number: 3, loud: false }, SendRpcCommandRequest::default());
@@ -116,7 +114,8 @@ fn packets_that_come_twice_late_out_of_order_or_damaged_leave_the_worlds_as_they
     assert_eq!(arena.fleet.server().world().resource::<Heard>().0, before + 60 * 3, "each once");
     arena.fleet.ticks(20);
     for client in [ATTACKER, HONEST] {
-        assert_eq!(newest_rows(arena.fleet.client(client).world()), newest_rows(arena.fleet.server().world()));
+        let [held, truth] = arena.rows(client);
+        assert_eq!(held, truth);
     }
     let stats = arena.fleet.link(HONEST).stats(Direction::ToServer);
     assert!(stats.duplicated > 20 && stats.reordered > 20 && stats.corrupted > 5, "{stats:?}");
@@ -124,7 +123,7 @@ fn packets_that_come_twice_late_out_of_order_or_damaged_leave_the_worlds_as_they
 
 #[test]
 fn a_flood_of_strangers_costs_the_players_nothing() {
-    let mut arena = Arena::over(Transport::Quic, 44);
+    let mut arena = Arena::over(SHAPES[2], 44);
     arena.fleet.record_packets();
     let strangers = arena.fleet.add_client("stranger");
     arena.fleet.connect(strangers);

@@ -5,8 +5,9 @@ use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use ghostline::connection::{DisconnectReason, NetCodeConnectionEvent};
 use ghostline::prelude::*;
-use ghostline::snapshot::newest_rows;
+use ghostline::snapshot::{GhostRow, newest_rows};
 pub(crate) use ghostline_testkit::{Direction, Fleet, MessageKind, Pipeline, Transport};
+use ghostline_testkit::{FRAME, WorldOrder};
 
 pub(crate) use crate::dice::Dice;
 
@@ -33,6 +34,16 @@ pub(crate) struct Chat {
     pub(crate) number: u32,
     pub(crate) loud: bool,
 }
+
+/// Names a ghost.
+#[derive(Component, RpcCommand, Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) at: GhostRef,
+}
+
+/// What the points that were heard in this world point at here, in order.
+#[derive(Resource, Default)]
+pub(crate) struct Pointed(pub(crate) Vec<Option<Entity>>);
 
 /// Says all by its type: the smallest RPC there is.
 #[derive(Component, RpcCommand, Clone, Copy, Debug)]
@@ -65,6 +76,7 @@ impl Plugin for Game {
     fn build(&self, app: &mut App) {
         app.init_resource::<Heard>()
             .init_resource::<Pings>()
+            .init_resource::<Pointed>()
             .register_ghost::<Crate>(GhostPrefab::new("crate").component::<Position>().component::<Health>())
             .register_ghost::<Player>(
                 GhostPrefab::new("player")
@@ -75,10 +87,11 @@ impl Plugin for Game {
             )
             .register_rpc::<Chat>()
             .register_rpc::<Ping>()
+            .register_rpc::<Point>()
             .register_rpc::<Spot>()
             .add_systems_in(WorldFlags::CLIENT, GhostInput, walk)
             .add_systems(PredictedSimulation, drive)
-            .add_systems(Simulation, (listen, count_pings));
+            .add_systems(Simulation, (listen, count_pings, follow_points));
     }
 }
 
@@ -121,9 +134,39 @@ fn count_pings(
     }
 }
 
+fn follow_points(
+    mut commands: Commands,
+    mut pointed: ResMut<Pointed>,
+    points: Query<(Entity, &ReceiveRpcCommandRequest, &Point)>,
+) {
+    let mut points: Vec<_> = points.iter().collect();
+    points.sort_by_key(|(_, request, _)| request.sequence());
+    for (entity, _, point) in points {
+        pointed.0.push(point.at.entity());
+        commands.entity(entity).despawn();
+    }
+}
+
+/// Who is ticked first in the tests in process.
+pub(crate) const ORDERS: [WorldOrder; 2] = [WorldOrder::ServerFirst, WorldOrder::ClientFirst];
+
+/// Over what the worlds talk, and who is ticked first.
+pub(crate) type Shape = (Transport, WorldOrder);
+
+pub(crate) const SHAPES: [Shape; 4] = [
+    (Transport::InProcess, WorldOrder::ServerFirst),
+    (Transport::InProcess, WorldOrder::ClientFirst),
+    (Transport::Quic, WorldOrder::ServerFirst),
+    (Transport::Quic, WorldOrder::ClientFirst),
+];
+
 /// The attacker is client 0, or the server towards client 0. Client 1 is honest.
 pub(crate) const ATTACKER: usize = 0;
 pub(crate) const HONEST: usize = 1;
+
+/// What a client says whose clock was put off. Who lies about the ticks of its commands is told how to correct a clock that was right; an
+/// honest client never says this.
+pub(crate) const JUMP: &str = "the predicted server tick jumped";
 
 pub(crate) struct Arena {
     pub(crate) fleet: Fleet,
@@ -132,17 +175,18 @@ pub(crate) struct Arena {
     /// Why and when clients were disconnected, as the server and client 0 saw it.
     pub(crate) ends_on_server: Vec<NetCodeConnectionEvent>,
     pub(crate) ends_on_attacked: Vec<NetCodeConnectionEvent>,
+    order: WorldOrder,
     step: u32,
     seed: u64,
 }
 
 impl Arena {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self::over(Transport::InProcess, seed)
+    pub(crate) fn in_process(order: WorldOrder, seed: u64) -> Self {
+        Self::over((Transport::InProcess, order), seed)
     }
 
-    pub(crate) fn over(transport: Transport, seed: u64) -> Self {
-        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).transport(transport).build();
+    pub(crate) fn over((transport, order): Shape, seed: u64) -> Self {
+        let mut fleet = Fleet::builder().plugin(Game).clients(2).seed(seed).transport(transport).order(order).build();
         fleet.connect_all();
         fleet.go_in_game_all();
         let mut players = Vec::new();
@@ -155,8 +199,16 @@ impl Arena {
                 fleet.server().world_mut().spawn_ghost::<Crate>((Position::default(), Health { points: number }))
             })
             .collect();
-        let mut arena =
-            Self { fleet, crates, players, ends_on_server: Vec::new(), ends_on_attacked: Vec::new(), step: 0, seed };
+        let mut arena = Self {
+            fleet,
+            crates,
+            players,
+            ends_on_server: Vec::new(),
+            ends_on_attacked: Vec::new(),
+            order,
+            step: 0,
+            seed,
+        };
         arena.ticks(40);
         arena
     }
@@ -166,7 +218,17 @@ impl Arena {
         self.step += 1;
         let moved = self.crates[self.step as usize % self.crates.len()];
         self.fleet.server().world_mut().get_mut::<Position>(moved).unwrap().value.x += 0.25;
-        self.fleet.tick();
+        if self.order == WorldOrder::ServerFirst {
+            self.fleet.tick_server(FRAME);
+        }
+        self.fleet.tick_client(ATTACKER, FRAME);
+        let told = self.fleet.logs().line_count();
+        self.fleet.tick_client(HONEST, FRAME);
+        let jumped = self.fleet.logs().lines_after(told).iter().any(|line| line.text.contains(JUMP));
+        assert!(!jumped, "seed {}: the honest client's clock was put off", self.seed);
+        if self.order == WorldOrder::ClientFirst {
+            self.fleet.tick_server(FRAME);
+        }
         let is_end = |event: &NetCodeConnectionEvent| event.disconnect_reason.is_some();
         self.ends_on_server.extend(self.fleet.server().events().into_iter().filter(is_end));
         self.ends_on_attacked.extend(self.fleet.client(ATTACKER).events().into_iter().filter(is_end));
@@ -251,9 +313,22 @@ impl Arena {
         assert!(moved, "seed {seed}, {context}: the honest player's commands are not used");
         // A tick without changes, but for those of the honest player itself.
         self.fleet.ticks(3);
-        let mine = newest_rows(self.fleet.client(HONEST).world());
-        let truth = newest_rows(self.fleet.server().world());
+        let [mine, truth] = self.rows(HONEST);
         assert_eq!(mine, truth, "seed {seed}, {context}: the honest client's rows");
+    }
+
+    /// The newest rows that a client holds, and those of the server, when the client has had its turn after the server.
+    pub(crate) fn rows(&mut self, client: usize) -> [Vec<GhostRow>; 2] {
+        let is_ahead = self.order == WorldOrder::ClientFirst;
+        if is_ahead {
+            self.fleet.tick_client(ATTACKER, FRAME);
+            self.fleet.tick_client(HONEST, FRAME);
+        }
+        let rows = [newest_rows(self.fleet.client(client).world()), newest_rows(self.fleet.server().world())];
+        if is_ahead {
+            self.fleet.tick_server(FRAME);
+        }
+        rows
     }
 }
 

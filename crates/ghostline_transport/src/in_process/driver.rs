@@ -15,6 +15,7 @@ use crate::close::{CloseReason, DisconnectCause};
 use crate::driver::{Capabilities, Driver, DriverConnection, DriverEvent, Pipeline, TransportKind};
 use crate::error::{ConnectError, ListenError, SendError, SimulatorError};
 use crate::limits;
+use crate::patience::Patience;
 use crate::settings::DriverSettings;
 use crate::simulator::LinkProfile;
 use crate::slots::Slots;
@@ -38,6 +39,7 @@ pub struct InProcessDriver {
     pub(super) hub: SharedHub,
     pub(super) number: u64,
     pub(super) settings: DriverSettings,
+    patience: Patience,
     pub(super) listening: Option<SocketAddr>,
     pub(super) connections: Slots<Connection>,
     /// Attempts to connect without an answer yet, in the order of `connect`.
@@ -74,6 +76,7 @@ impl InProcessDriver {
             hub,
             number,
             settings,
+            patience: Patience::new(&settings),
             listening: None,
             connections: Slots::new(limits::MAX_CONNECTIONS),
             attempts: Vec::new(),
@@ -274,6 +277,10 @@ impl Driver for InProcessDriver {
         Ok(address)
     }
 
+    fn disconnect_timeout(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.settings.disconnect_timeout_ms.into()))
+    }
+
     fn stop_listening(&mut self) {
         if let Some(address) = self.listening.take() {
             self.hub.lock().close_port(address.port());
@@ -305,7 +312,7 @@ impl Driver for InProcessDriver {
         if address.port() == 0 {
             return Err(ConnectError::InvalidAddress { address });
         }
-        let state = State::Connecting { since: now, requested: false };
+        let state = State::Connecting { since: self.patience.advance(now), requested: false };
         let remote = coerce_to_loopback(address);
         let entry = Connection::new(Direction::ToServer, remote, state, &self.settings);
         let connection = (self.connections.insert(entry))
@@ -372,6 +379,7 @@ impl Driver for InProcessDriver {
         }
         self.arrivals = arrivals;
         self.return_credit();
+        let now = self.patience.advance(now);
         self.end_overdue_attempts(now, events);
         self.end_silent(now, events);
         if !self.answers.is_empty() {

@@ -8,28 +8,38 @@ use std::time::{Instant, SystemTime};
 
 use quinn_proto::TimeSource;
 
+use crate::patience::Patience;
+use crate::settings::DriverSettings;
+
 /// The caller's time, which never goes backwards.
 pub(super) struct Clock {
     epoch: Instant,
     now: Duration,
+    patience: Patience,
     shared: SharedTime,
 }
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "quinn-proto counts in `Instant`s, and there is no other way to one")]
-    pub(super) fn new() -> Self {
-        Self { epoch: Instant::now(), now: Duration::ZERO, shared: SharedTime::default() }
+    pub(super) fn new(settings: &DriverSettings) -> Self {
+        let patience = Patience::new(settings);
+        Self { epoch: Instant::now(), now: Duration::ZERO, patience, shared: SharedTime::default() }
     }
 
-    /// Goes on to `now`, and returns the time as it is then.
-    pub(super) fn advance(&mut self, now: Duration) -> Duration {
+    /// Goes on to `now`.
+    pub(super) fn advance(&mut self, now: Duration) {
         self.now = self.now.max(now);
+        self.patience.advance(now);
         self.shared.0.store(u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.now
     }
 
     pub(super) fn now(&self) -> Duration {
         self.now
+    }
+
+    /// The time that counts toward time-outs.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience.now()
     }
 
     pub(super) fn instant(&self) -> Instant {

@@ -81,7 +81,8 @@ fn transport(settings: &DriverSettings, client_streams: u32) -> TransportConfig 
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(client_streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .max_idle_timeout(Some(VarInt::from_u32(settings.disconnect_timeout_ms).into()))
+        // QUIC would drop a silent connection without a word: the port ends it, and says so in case the way there is open.
+        .max_idle_timeout(None)
         .keep_alive_interval(Some(Duration::from_millis(settings.heartbeat_timeout_ms.into())))
         .stream_receive_window(VarInt::from_u32(limits::STREAM_RECEIVE_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(limits::STREAM_RECEIVE_WINDOW_BYTES))
@@ -185,7 +186,7 @@ mod tests {
         let decided = [
             ("max_concurrent_bidi_streams", "1"),
             ("max_concurrent_uni_streams", "0"),
-            ("max_idle_timeout", "Some(10000)"),
+            ("max_idle_timeout", "None"),
             ("stream_receive_window", "524288"),
             ("receive_window", "524288"),
             ("send_window", "524288"),

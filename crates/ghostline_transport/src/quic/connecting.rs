@@ -19,7 +19,7 @@ use crate::limits;
 /// An attempt for which no try is under way.
 pub(super) struct Pending {
     handle: DriverConnection,
-    /// When `connect` was called.
+    /// When `connect` was called, by the clock of patience.
     first: Duration,
     stage: Stage,
 }
@@ -55,7 +55,8 @@ impl<S: DatagramSocket> QuicDriver<S> {
         match &server.host {
             ServerHost::Address(address) => self.join_address(canonical(*address), server.hash, now),
             ServerHost::Name { name, port } => {
-                let first = self.core.clock.advance(now);
+                self.core.clock.advance(now);
+                let first = self.core.clock.patience();
                 let handle = self.core.connections.insert(None);
                 let handle = handle.map_err(|_full| ConnectError::TooManyConnections { limit })?;
                 let lookup = Lookup::begin(&*self.resolver, name, *port);
@@ -76,7 +77,8 @@ impl<S: DatagramSocket> QuicDriver<S> {
             return Err(ConnectError::InvalidAddress { address });
         }
         let expectation = self.trust.expectation(address, None, hash).ok_or(ConnectError::NotTrusted { address })?;
-        let first = self.core.clock.advance(now);
+        self.core.clock.advance(now);
+        let first = self.core.clock.patience();
         let limit = self.core.connections.limit();
         let handle = self.core.connections.insert(None);
         let handle = handle.map_err(|_full| ConnectError::TooManyConnections { limit })?;
@@ -114,7 +116,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
 
     /// Goes on with every attempt for which no try is under way.
     pub(super) fn go_on_connecting(&mut self, events: &mut Vec<DriverEvent>) {
-        let now = self.core.clock.now();
+        let now = self.core.clock.patience();
         let deadline = self.core.settings.connect_deadline();
         let is_overdue = |first: Duration| now.saturating_sub(first) >= deadline;
         for target in core::mem::take(&mut self.core.unanswered) {
@@ -178,7 +180,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
         let (handle, first) = (target.handle, target.first);
         if let Err((target, error)) = self.try_next(target) {
             tracing::debug!("an attempt to connect waits: {error}");
-            let since = self.core.clock.now();
+            let since = self.core.clock.patience();
             self.pending.push(Pending { handle, first, stage: Stage::Waiting { target, since } });
         }
     }

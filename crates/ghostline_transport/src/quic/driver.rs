@@ -87,7 +87,7 @@ impl<S: DatagramSocket> QuicDriver<S> {
             Some(seed) => sha256(&[b"seed", &seed.to_le_bytes()]),
             None => secret().ok_or(QuicDriverError::NoRandomness)?,
         };
-        let clock = Clock::new();
+        let clock = Clock::new(&settings.driver);
         let server = settings.identity.map(|identity| Server::new(identity, &settings.driver, &clock)).transpose()?;
         let core = Core {
             clients: ClientConfigs::new(&settings.driver, secret),
@@ -222,6 +222,10 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
         Ok(bound)
     }
 
+    fn disconnect_timeout(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.core.settings.disconnect_timeout_ms.into()))
+    }
+
     fn stop_listening(&mut self) {
         for port in self.ports.iter_mut().flatten() {
             if core::mem::take(&mut port.is_listening) {
@@ -307,7 +311,7 @@ impl<S: DatagramSocket> Driver for QuicDriver<S> {
     fn statistics(&self, connection: DriverConnection) -> Option<ConnectionStatistics> {
         let Location { port, link } = (*self.core.connections.get(connection)?)?;
         let link = self.ports.get(port)?.as_ref()?.link(link)?;
-        Some(link.statistics(self.core.clock.now()))
+        Some(link.statistics(self.core.clock.patience()))
     }
 
     fn link_profile(&self) -> Option<LinkProfile> {

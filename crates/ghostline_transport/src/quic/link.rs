@@ -10,6 +10,7 @@ use bytes::Bytes;
 use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt};
 
 use super::budget::Budget;
+use super::clock::Clock;
 use super::congestion::Totals;
 use super::fragment::Reassembler;
 use super::frame::{FrameReader, STREAM_VERSION, framed};
@@ -25,7 +26,7 @@ use crate::statistics::{ConnectionStatistics, DriverStatistics, UnreliableDrops,
 pub(super) struct Target {
     /// Above, it is known by this.
     pub(super) handle: DriverConnection,
-    /// When `connect` was called.
+    /// When `connect` was called, by the clock of patience, as all that has a time limit is.
     pub(super) first: Duration,
     /// Addresses, and what the server there must show. At least one.
     pub(super) candidates: Vec<(SocketAddr, Expectation)>,
@@ -110,7 +111,9 @@ pub(super) struct Link {
     pub(super) is_finished: bool,
     pub(super) next_message: u16,
     pub(super) acked_bytes: u64,
-    /// Since when something is on its way and nothing at all was acknowledged.
+    /// When the other side was heard last, by the clock of patience.
+    pub(super) heard: Duration,
+    /// Since when something is on its way and nothing at all was acknowledged, by the same clock.
     pub(super) silent_since: Option<Duration>,
     pub(super) pinged_at: Duration,
     pub(super) malformed: u32,
@@ -121,7 +124,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, phase: Phase, now: Duration) -> Self {
+    pub(super) fn new(connection: Connection, phase: Phase, clock: &Clock) -> Self {
+        let (now, heard) = (clock.now(), clock.patience());
         let is_server = matches!(phase, Phase::Handshaking { .. });
         Self {
             connection,
@@ -141,6 +145,7 @@ impl Link {
             is_finished: false,
             next_message: 0,
             acked_bytes: 0,
+            heard,
             silent_since: None,
             pinged_at: now,
             malformed: 0,
@@ -156,10 +161,10 @@ impl Link {
     }
 
     /// Numbers for tools.
-    pub(super) fn statistics(&self, now: Duration) -> ConnectionStatistics {
+    pub(super) fn statistics(&self, patience: Duration) -> ConnectionStatistics {
         let stats = self.connection.stats();
         let Totals { acked_bytes, lost_bytes } = Totals::of(self.connection.congestion_state());
-        let silent_since = self.silent_since.unwrap_or(now);
+        let silent_since = self.silent_since.unwrap_or(patience);
         let budget = self.budget.numbers();
         ConnectionStatistics {
             round_trip: stats.path.rtt,
@@ -183,8 +188,8 @@ impl Link {
             unreliable_dropped: self.dropped,
             unreliable_incomplete: self.reassembler.displaced(),
             reliable_waiting_bytes: self.reliable_bytes as u64,
-            silent_for: now.saturating_sub(silent_since),
-            is_silent: self.is_silent(now),
+            silent_for: patience.saturating_sub(silent_since),
+            is_silent: self.is_silent(patience),
             keep_alives_sent: self.keep_alives,
         }
     }
@@ -349,14 +354,16 @@ impl Link {
         totals
     }
 
-    /// How long the other side has acknowledged nothing of what was sent.
-    pub(super) fn silence(&mut self, now: Duration) -> Duration {
+    /// How long nothing was heard of the other side, or nothing acknowledged of what was sent there.
+    pub(super) fn silence(&mut self, patience: Duration) -> Duration {
         self.note_acks();
-        self.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+        let since = self.silent_since.map_or(self.heard, |since| since.min(self.heard));
+        patience.saturating_sub(since)
     }
 
-    pub(super) fn is_silent(&self, now: Duration) -> bool {
-        self.silent_since.is_some_and(|since| now.saturating_sub(since) >= Duration::from_millis(limits::SILENCE_MS))
+    pub(super) fn is_silent(&self, patience: Duration) -> bool {
+        let limit = Duration::from_millis(limits::SILENCE_MS);
+        self.silent_since.is_some_and(|since| patience.saturating_sub(since) >= limit)
     }
 
     /// Nobody above knows this connection any more; what was sent before still leaves, then the reason.

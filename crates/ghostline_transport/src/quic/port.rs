@@ -194,10 +194,9 @@ impl<S: DatagramSocket> Port<S> {
         let Ok((handle, connection)) = connected else {
             return Err(target);
         };
-        let now = core.clock.now();
         let above = target.handle;
-        let attempt = Attempt { target, since: now, verdict };
-        let mut link = Link::new(connection, Phase::Connecting(attempt), now);
+        let attempt = Attempt { target, since: core.clock.patience(), verdict };
+        let mut link = Link::new(connection, Phase::Connecting(attempt), &core.clock);
         link.handle = Some(above);
         self.insert(handle, link);
         Ok(handle.0)
@@ -367,18 +366,19 @@ impl<S: DatagramSocket> Port<S> {
         events: &mut Vec<DriverEvent>,
     ) {
         let deadline = core.settings.connect_deadline();
+        let patience = core.clock.patience();
         let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
             return;
         };
         match &link.phase {
-            Phase::Handshaking { since } if now.saturating_sub(*since) >= deadline => {
+            Phase::Handshaking { since } if patience.saturating_sub(*since) >= deadline => {
                 count(&mut core.stats.handshakes_failed);
                 self.forget(index);
             }
             Phase::Connecting(attempt) => {
-                let is_over = now.saturating_sub(attempt.target.first) >= deadline;
+                let is_over = patience.saturating_sub(attempt.target.first) >= deadline;
                 let is_unheard = link.connection.stats().udp_rx.datagrams == 0;
-                let is_tried = now.saturating_sub(attempt.since) >= attempt.target.patience(&core.settings);
+                let is_tried = patience.saturating_sub(attempt.since) >= attempt.target.patience(&core.settings);
                 if is_over || (is_unheard && is_tried) {
                     let link = self.forget(index);
                     try_again(link, core);
@@ -386,7 +386,7 @@ impl<S: DatagramSocket> Port<S> {
             }
             Phase::Open => {
                 let limit = Duration::from_millis(core.settings.disconnect_timeout_ms.into());
-                if link.silence(now) >= limit
+                if link.silence(patience) >= limit
                     && let Some(connection) = link.handle
                 {
                     link.abort(now, instant, cause::SILENT);
@@ -394,6 +394,9 @@ impl<S: DatagramSocket> Port<S> {
                     core.connections.remove(connection);
                     events.push(DriverEvent::Disconnected { connection, cause: DisconnectCause::Timeout });
                 }
+            }
+            Phase::Closing { since } if now.saturating_sub(*since) >= Duration::from_millis(limits::CLOSING_MS) => {
+                self.forget(index);
             }
             Phase::Handshaking { .. } | Phase::Lingering { .. } | Phase::Closing { .. } => {}
         }
@@ -438,14 +441,14 @@ impl<S: DatagramSocket> Port<S> {
 
     fn flush_link(&mut self, index: usize, core: &mut Core) {
         let (now, instant) = (core.clock.now(), core.clock.instant());
-        let Core { settings, stats, spare, packet, .. } = core;
+        let Core { settings, clock, stats, spare, packet, .. } = core;
         let Some(link) = self.links.get_mut(index).and_then(Option::as_deref_mut) else {
             return;
         };
         let mut paid = 0;
         match link.phase {
             Phase::Open => {
-                paid = link.hand_over(now, settings, stats, spare);
+                paid = link.hand_over(clock, settings, stats, spare);
                 if link.holds_acks(now) {
                     return;
                 }
@@ -478,7 +481,7 @@ impl<S: DatagramSocket> Port<S> {
     /// The driver goes away: tells everybody, once.
     pub(super) fn close_all(&mut self, core: &mut Core) {
         let (now, instant) = (core.clock.now(), core.clock.instant());
-        let Core { settings, stats, spare, packet, .. } = core;
+        let Core { settings, clock, stats, spare, packet, .. } = core;
         let mut transmit = |link: &mut Link, stats: &mut DriverStatistics| {
             packet.clear();
             let transmit = link.connection.poll_transmit(instant, 1, packet);
@@ -488,7 +491,7 @@ impl<S: DatagramSocket> Port<S> {
             if !matches!(link.phase, Phase::Closing { .. }) {
                 if link.is_open() {
                     // What waits leaves first, as far as the budget goes; nothing is repeated any more.
-                    link.hand_over(now, settings, stats, spare);
+                    link.hand_over(clock, settings, stats, spare);
                     while transmit(link, stats) {}
                 }
                 let reason = match &link.phase {

@@ -13,7 +13,7 @@ use crate::statistics::count;
 impl<S: DatagramSocket> Port<S> {
     /// Packets from the socket to the connections that they belong to.
     pub(super) fn receive(&mut self, core: &mut Core) {
-        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let (now, instant, patience) = (core.clock.now(), core.clock.instant(), core.clock.patience());
         let Self { socket, endpoint, links, incoming: waiting, .. } = self;
         // Answers are sent when the packets are read: the socket is busy till then.
         let mut answers: Vec<(Transmit, Vec<u8>)> = Vec::new();
@@ -32,6 +32,8 @@ impl<S: DatagramSocket> Port<S> {
                         link.is_due = true;
                         if frames(&link.connection.stats().frame_rx) == before {
                             count(&mut stats.packets_discarded);
+                        } else {
+                            link.heard = patience;
                         }
                     }
                 }
@@ -47,7 +49,7 @@ impl<S: DatagramSocket> Port<S> {
 
     /// Decides on the clients whose first packet has come.
     pub(super) fn admit(&mut self, core: &mut Core) {
-        let (now, instant) = (core.clock.now(), core.clock.instant());
+        let (now, instant, since) = (core.clock.now(), core.clock.instant(), core.clock.patience());
         while let Some(incoming) = self.incoming.pop_front() {
             let packet = &mut core.packet;
             packet.clear();
@@ -73,7 +75,7 @@ impl<S: DatagramSocket> Port<S> {
                 count(&mut core.stats.handshakes);
                 match self.endpoint.accept(incoming, instant, packet, None) {
                     Ok((handle, connection)) => {
-                        self.insert(handle, Link::new(connection, Phase::Handshaking { since: now }, now));
+                        self.insert(handle, Link::new(connection, Phase::Handshaking { since }, &core.clock));
                         self.handshaking = self.handshaking.saturating_add(1);
                     }
                     Err(error) => {

@@ -9,6 +9,7 @@ use quinn_proto::WriteError;
 
 use super::brakes::Feedback;
 use super::cause;
+use super::clock::Clock;
 use super::congestion::Totals;
 use super::fragment::{FRAGMENT_HEADER_BYTES, datagrams};
 use super::link::{Link, Phase};
@@ -20,11 +21,12 @@ impl Link {
     /// Hands to QUIC what the budget permits. Returns the bytes that were paid for.
     pub(super) fn hand_over(
         &mut self,
-        now: Duration,
+        clock: &Clock,
         settings: &DriverSettings,
         stats: &mut DriverStatistics,
         spare: &mut Vec<Vec<u8>>,
     ) -> usize {
+        let (now, patience) = (clock.now(), clock.patience());
         let totals = self.note_acks();
         let rtt = self.connection.rtt();
         let measured = self.connection.stats();
@@ -38,7 +40,7 @@ impl Link {
             rtt,
         };
         self.budget.advance(now, feedback);
-        if self.is_silent(now) {
+        if self.is_silent(patience) {
             self.keep_alive(now, settings, stats, spare);
             return 0;
         }
@@ -46,7 +48,7 @@ impl Link {
         paid = paid.saturating_add(self.hand_over_reliable(now, self.budget.reliable_allowance()));
         if paid > 0 {
             self.talked_at = Some(now);
-            self.silent_since = self.silent_since.or(Some(now));
+            self.silent_since = self.silent_since.or(Some(patience));
         }
         paid
     }

@@ -1,11 +1,14 @@
 //! Link conditions with names: what kinds of connections do to packets, and the profiles that tests ask for by name.
 //! The numbers are those of the reference; each holds for one direction. Picked by tools, settings and tests.
 //!
-//! A medium adds what the last mile does to what the distance to the server does. A game's own presets are values of
-//! the same types; nothing needs to be registered.
+//! A medium adds what the last mile does to what the distance to the server does. A game adds its own to a list of
+//! [`Presets`], for the players and testers who choose by name.
 
-use super::conditions::{LinkConditions, Loss};
+use thiserror::Error;
+
+use super::conditions::{InvalidConditions, LinkConditions, Loss};
 use super::profile::LinkProfile;
+use crate::limits;
 
 const fn conditions(delay_ms: u32, jitter_ms: u32, loss_percent: u16) -> LinkConditions {
     // Lossless, and `f32::from` is not const.
@@ -86,15 +89,95 @@ static ALL: &[Preset] = presets!(
     ]
 );
 
-/// Every preset, with its name: the special ones, then the media from the best to the worst, each at every distance.
+/// Every preset of this module, with its name: the special ones, then the media from the best to the worst, each at every distance.
 /// Names are unique.
 pub fn all() -> &'static [Preset] {
     ALL
 }
 
-/// The preset with this name, upper and lower case alike.
+/// The preset of this module with this name, upper and lower case alike.
 pub fn find(name: &str) -> Option<LinkConditions> {
     all().iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, conditions)| *conditions)
+}
+
+/// The presets that a program offers: those of this module, and its own behind them. Names are unique, upper and lower
+/// case alike.
+///
+/// ```
+/// use ghostline_transport::{LinkConditions, presets::Presets};
+///
+/// let mut presets = Presets::default();
+/// presets.register("Train", LinkConditions { jitter_ms: 80, ..LinkConditions::delayed(60) })?;
+/// assert!(presets.find("train").is_some() && presets.find("lan").is_some());
+/// # Ok::<(), ghostline_transport::presets::PresetError>(())
+/// ```
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Presets {
+    own: Vec<(String, LinkConditions)>,
+}
+
+/// Why a preset was not registered.
+#[derive(Clone, PartialEq, Debug, Error)]
+#[non_exhaustive]
+pub enum PresetError {
+    /// It has no name.
+    #[error("a preset needs a name, by which it is chosen")]
+    NoName,
+    /// There is one of this name.
+    #[error("there is a preset named `{name}` already; choose another name")]
+    NameTaken {
+        /// The name that is there.
+        name: String,
+    },
+    /// The conditions make no sense.
+    #[error("the preset `{name}` can't be: {error}")]
+    Conditions {
+        /// Its name.
+        name: String,
+        /// What is wrong with them.
+        error: InvalidConditions,
+    },
+    /// There are enough.
+    #[error("there are {limit} presets of this program already; that is the limit")]
+    TooMany {
+        /// [`limits::MAX_OWN_PRESETS`].
+        limit: usize,
+    },
+}
+
+impl Presets {
+    /// Adds a preset of the program's own, behind those that are there.
+    ///
+    /// # Errors
+    /// [`PresetError`]; then nothing changes.
+    pub fn register(&mut self, name: &str, conditions: LinkConditions) -> Result<(), PresetError> {
+        if name.trim().is_empty() {
+            return Err(PresetError::NoName);
+        }
+        if let Some((name, _)) = self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            return Err(PresetError::NameTaken { name: name.to_owned() });
+        }
+        if let Err(error) = conditions.validate() {
+            return Err(PresetError::Conditions { name: name.to_owned(), error });
+        }
+        if self.own.len() >= limits::MAX_OWN_PRESETS {
+            return Err(PresetError::TooMany { limit: limits::MAX_OWN_PRESETS });
+        }
+        self.own.push((name.to_owned(), conditions));
+        Ok(())
+    }
+
+    /// Every preset with its name: those of this module, then the program's own in the order in which they were
+    /// registered.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, LinkConditions)> {
+        let built_in = all().iter().map(|&(name, conditions)| (name, conditions));
+        built_in.chain(self.own.iter().map(|(name, conditions)| (name.as_str(), *conditions)))
+    }
+
+    /// The preset with this name, upper and lower case alike.
+    pub fn find(&self, name: &str) -> Option<LinkConditions> {
+        self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, conditions)| conditions)
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +193,30 @@ mod tests {
             assert_eq!(find(&name.to_uppercase()), Some(*conditions), "{name} at {index} has its name for itself");
         }
         assert_eq!(find("Carrier pigeon"), None);
+    }
+
+    #[test]
+    fn a_programs_own_presets_stand_behind_the_others_and_are_found_by_name() {
+        let mut presets = Presets::default();
+        let train = LinkConditions { jitter_ms: 80, ..LinkConditions::delayed(60) };
+        assert_eq!(presets.register("Train", train), Ok(()));
+        assert_eq!(presets.find("TRAIN"), Some(train));
+        assert_eq!(presets.find("lan"), Some(LAN));
+        assert_eq!(presets.iter().count(), all().len() + 1);
+        assert_eq!(presets.iter().last(), Some(("Train", train)));
+        for (taken, known) in [("train", "Train"), ("lan", "LAN")] {
+            let error = PresetError::NameTaken { name: known.into() };
+            assert_eq!(presets.register(taken, train), Err(error));
+        }
+        assert_eq!(presets.register(" ", train), Err(PresetError::NoName));
+        let nonsense = LinkConditions { duplicate_percent: 101.0, ..train };
+        assert!(matches!(presets.register("Nonsense", nonsense), Err(PresetError::Conditions { .. })));
+        for number in 1..limits::MAX_OWN_PRESETS {
+            assert_eq!(presets.register(&format!("{number}"), train), Ok(()));
+        }
+        let limit = limits::MAX_OWN_PRESETS;
+        assert_eq!(presets.register("one more", train), Err(PresetError::TooMany { limit }));
+        assert_eq!(presets.iter().count(), all().len() + limit);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ghostline_transport::{
     InProcessNetwork, LinkProfile, ListenError, Pipeline, SendError, TransportKind,
 };
 
-use crate::harness::{Pair, address, connect, poll, received};
+use crate::harness::{Pair, address, by_the_clock, connect, poll, received};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -165,7 +165,7 @@ fn a_server_that_polls_late_accepts_an_attempt_once() {
 #[test]
 fn a_server_accepted_after_the_deadline_hears_that_the_client_is_gone() {
     let network = InProcessNetwork::new();
-    let (mut server, mut client) = (network.driver(), network.driver());
+    let [mut server, mut client] = [0, 1].map(|_| network.driver_with(by_the_clock()).unwrap());
     server.listen(address()).unwrap();
     client.connect(address(), NOW).unwrap();
     client.flush(NOW);
@@ -438,6 +438,26 @@ fn addresses_outside_this_machine_are_coerced_with_one_warning_each() {
         let _harmless = network.driver().connect(loopback, NOW);
         assert_eq!(count(), 2, "any and loopback need no warning");
     });
+}
+
+#[test]
+fn of_a_long_frame_no_more_counts_toward_time_outs_than_the_settings_say() {
+    for (max_frame_time_ms, is_kept) in [(100, true), (0, false)] {
+        let settings = DriverSettings { max_frame_time_ms, ..DriverSettings::default() };
+        let mut pair = Pair::with(settings);
+        let mut waiting = pair.network.driver_with(settings).unwrap();
+        waiting.connect(SocketAddr::from(([127, 0, 0, 1], 1)), pair.now).unwrap();
+        pair.network.cut(pair.number(), Direction::ToServer, true);
+        pair.network.cut(pair.number(), Direction::ToClient, true);
+        let mut events = Vec::new();
+        for step in [16, 60_000, 16] {
+            pair.now += Duration::from_millis(step);
+            events.extend(pair.server_stage());
+            events.extend(pair.client_stage());
+            events.extend(poll(&mut waiting, pair.now));
+        }
+        assert_eq!(events.len(), if is_kept { 0 } else { 3 }, "{events:?}");
+    }
 }
 
 #[test]

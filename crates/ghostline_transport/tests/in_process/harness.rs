@@ -14,6 +14,11 @@ pub(crate) fn address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], PORT))
 }
 
+/// Settings by which all time counts toward time-outs: here seconds pass between two polls.
+pub(crate) fn by_the_clock() -> DriverSettings {
+    DriverSettings { max_frame_time_ms: 0, ..DriverSettings::default() }
+}
+
 /// Polls into a fresh list.
 pub(crate) fn poll(driver: &mut InProcessDriver, now: Duration) -> Vec<DriverEvent> {
     let mut events = Vec::new();
@@ -39,7 +44,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn connected() -> Self {
-        Self::with(DriverSettings::default())
+        Self::with(by_the_clock())
     }
 
     pub(crate) fn with(settings: DriverSettings) -> Self {

@@ -7,7 +7,7 @@ use ghostline_transport::{
     SendError, limits,
 };
 
-use crate::harness::{Pair, address, connect, poll, received};
+use crate::harness::{Pair, address, by_the_clock, connect, poll, received};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -105,7 +105,7 @@ fn a_request_lost_to_a_cut_is_repeated_when_it_ends() {
 #[test]
 fn an_attempt_over_a_cut_link_fails_at_the_deadline() {
     let network = InProcessNetwork::new();
-    let (mut server, mut client) = (network.driver(), network.driver());
+    let [mut server, mut client] = [0, 1].map(|_| network.driver_with(by_the_clock()).unwrap());
     server.listen(address()).unwrap();
     network.cut(client.number(), Direction::ToClient, true);
     let attempt = client.connect(address(), NOW).unwrap();

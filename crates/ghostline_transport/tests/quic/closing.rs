@@ -1,10 +1,11 @@
 //! How connections end on purpose, and what the other side hears of it.
 
 use ghostline_transport::{
-    CloseReason, DisconnectCause, Driver, DriverConnection, DriverEvent, LinkProfile, Pipeline, SendError, limits,
+    CloseReason, DisconnectCause, Driver, DriverConnection, DriverEvent, LinkProfile, Pipeline, QuicSettings,
+    SendError, limits,
 };
 
-use crate::harness::{World, number_of, numbered};
+use crate::harness::{SERVER, SimulatedDriver, World, number_of, numbered, server_address};
 
 fn closed(connection: DriverConnection, reason: CloseReason) -> DriverEvent {
     DriverEvent::Disconnected { connection, cause: DisconnectCause::ClosedByRemote(reason) }
@@ -114,4 +115,21 @@ fn both_sides_may_close_at_the_same_time() {
     world.ticks(60);
     assert_eq!(world.server.events, []);
     assert_eq!(world.clients[0].events, []);
+}
+
+#[test]
+fn of_a_client_that_changes_its_mind_at_any_moment_nothing_is_left() {
+    for ticks in 0..8 {
+        let mut world = World::new(1);
+        let connection = world.connect(0);
+        world.ticks(ticks);
+        world.clients[0].driver.disconnect(connection, CloseReason::default());
+        world.ticks(3);
+        world.server.driver.stop_listening();
+        // A socket is given back when nothing is left of its connections, and others can have its address.
+        world.ticks(1_250);
+        let settings = QuicSettings { seed: Some(99), ..QuicSettings::default() };
+        let mut next = SimulatedDriver::new(world.network.host(SERVER), settings).unwrap();
+        assert_eq!(next.listen(server_address()), Ok(server_address()), "after {ticks} ticks");
+    }
 }

@@ -138,8 +138,8 @@ impl Sides {
     }
 }
 
-fn driver_statistics(world: &mut NetWorld) -> Vec<DriverStatistics> {
-    let Some(mut facade) = world.world_mut().get_resource_mut::<NetworkStreamDriver>() else { return Vec::new() };
+fn driver_statistics(world: &NetWorld) -> Vec<DriverStatistics> {
+    let Some(facade) = world.world().get_resource::<NetworkStreamDriver>() else { return Vec::new() };
     let ids: Vec<DriverId> = facade.drivers().map(|(id, _)| id).collect();
     ids.into_iter().filter_map(|id| facade.driver_statistics(id)).collect()
 }
@@ -172,7 +172,7 @@ impl Traffic {
         let Sides { server, clients } = Sides::of(session);
         let before = session.baseline().sockets;
         let connection = session.worlds.iter_mut().find(|world| world.kind() == WorldKind::Client).and_then(|client| {
-            let mut facade = client.world_mut().resource_mut::<NetworkStreamDriver>();
+            let facade = client.world().resource::<NetworkStreamDriver>();
             let (handle, _) = facade.connections().next()?;
             facade.statistics(handle)
         });
