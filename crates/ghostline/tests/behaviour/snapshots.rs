@@ -6,7 +6,7 @@ use bevy_app::{App, Plugin};
 use bevy_ecs::prelude::*;
 use bevy_math::Vec3;
 use ghostline::prelude::*;
-use ghostline::snapshot::newest_rows;
+use ghostline::snapshot::{newest_rows, snapshot_memory_bytes};
 use ghostline::stats::NetworkStats;
 use ghostline_testkit::{Direction, DriverSettings, MessageKind};
 use std::collections::BTreeMap;
@@ -379,4 +379,24 @@ fn a_ghost_that_rested_for_a_minute_is_sent_as_a_difference() {
     fleet.ticks(3);
     assert_eq!(absolute(&mut fleet), before);
     assert_eq!(newest_rows(fleet.client(0).world()), newest_rows(fleet.server().world()));
+}
+
+#[test]
+fn a_world_tells_what_it_keeps_for_its_snapshots() {
+    let mut fleet = Fleet::builder().plugin(Game).build();
+    fleet.connect_all();
+    fleet.go_in_game_all();
+    let bytes = |fleet: &mut Fleet| {
+        [snapshot_memory_bytes(fleet.server().world()), snapshot_memory_bytes(fleet.client(0).world())]
+    };
+    let before = bytes(&mut fleet);
+    for _ in 0..640 {
+        fleet.server().world_mut().spawn_ghost::<Crate>(Position::default());
+    }
+    fleet.ticks(60);
+    for (now, before) in bytes(&mut fleet).into_iter().zip(before) {
+        // Four lanes and more of 640 ghosts, on either side.
+        assert!(now > before + 640 * 16 && now < before + (4 << 20), "{now} bytes, {before} before");
+    }
+    assert_eq!(snapshot_memory_bytes(&World::new()), 0);
 }
