@@ -394,6 +394,37 @@ fn a_client_world_that_goes_away_is_missed_at_once() {
     assert_eq!(fleet.server().connections().len(), 1);
 }
 
+#[test]
+fn a_server_whose_frames_hold_several_ticks_sends_no_packets_for_acknowledgements_alone() {
+    let mut fleet = fleet_in_game(2, LinkProfile::rtt(60));
+    for number in 0..20 {
+        let position = Position { value: Vec3::new(number as f32, 0.0, 0.0) };
+        fleet.server().world_mut().spawn_ghost::<Crate>((position, Health { points: number }));
+    }
+    // Three ticks in a frame of the server's, of which the last one sends; clients go on at their pace.
+    let play = |fleet: &mut Fleet, rounds: usize| {
+        for _ in 0..rounds {
+            fleet.tick_server(3 * FRAME);
+            for client in [0, 0, 0, 1, 1, 1] {
+                fleet.tick_client(client, FRAME);
+            }
+        }
+        let connections = fleet.server().connections();
+        let world = fleet.server().world();
+        let driver = world.resource::<NetworkStreamDriver>();
+        let of = |connection: &Entity| {
+            let handle = world.get::<NetworkStreamConnection>(*connection).unwrap().handle;
+            let statistics = driver.statistics(handle).unwrap();
+            (statistics.packets_sent, statistics.packets_of_acks_alone)
+        };
+        connections.iter().map(of).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
+    };
+    let before = play(&mut fleet, 60);
+    let after = play(&mut fleet, 60);
+    assert!(after.0 - before.0 >= 120, "{} packets in 60 frames for two clients", after.0 - before.0);
+    assert_eq!(after.1, before.1);
+}
+
 // What the testkit itself promises in this shape.
 
 #[test]
