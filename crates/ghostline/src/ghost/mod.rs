@@ -1,5 +1,6 @@
 //! Ghosts: what is replicated, how its fields become lanes, and who a ghost is.
 
+mod blend;
 #[cfg(feature = "server")]
 mod columns;
 mod component;
