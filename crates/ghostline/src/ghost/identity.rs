@@ -70,6 +70,9 @@ impl Slot {
 pub(crate) struct GhostChanges {
     pub appeared: Vec<Entity>,
     pub vanished: Vec<GhostInstance>,
+    /// Ghost types of which it was said that the owner of a ghost is not replicated.
+    #[cfg(feature = "server")]
+    pub reported_owners: Vec<u16>,
 }
 
 /// Client: ghosts whose entities went since the library looked last, by its own doing or by the game's.

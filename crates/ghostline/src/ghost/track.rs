@@ -33,6 +33,7 @@ pub fn assign_ids(world: &mut World) {
             continue;
         }
         warn_of_missing_owner(world, entity, instance.ghost_type);
+        warn_of_ignored_owner(world, entity, instance.ghost_type);
         let Some(slot) = world.resource_mut::<ServerSnapshots>().store.allocate(instance.ghost_type, tick) else {
             tracing::error!("there are more ghosts than ids; a ghost is not replicated");
             continue;
@@ -54,6 +55,23 @@ fn warn_of_missing_owner(world: &World, entity: bevy_ecs::prelude::Entity, ghost
             "a ghost of type `{}` was spawned without an owner, so nobody predicts it; spawn it with `GhostOwner(network_id)`, or on purpose \
              with `GhostOwner(NetworkId::NOBODY)`",
             ty.prefab.name
+        );
+    }
+}
+
+/// Says once per type that an owner was given to a ghost whose prefab has none: nobody else hears of it.
+fn warn_of_ignored_owner(world: &mut World, entity: bevy_ecs::prelude::Entity, ghost_type: u16) {
+    let Some(ty) = world.resource::<GhostRegistry>().get(ghost_type) else { return };
+    if ty.prefab.has_owner || world.get::<GhostOwner>(entity).is_none() {
+        return;
+    }
+    let name = ty.prefab.name.clone();
+    let mut changes = world.resource_mut::<GhostChanges>();
+    if !changes.reported_owners.contains(&ghost_type) {
+        changes.reported_owners.push(ghost_type);
+        tracing::error!(
+            "a ghost of type `{name}` was spawned with a `GhostOwner`, but its prefab has no owner, so clients are not told; register the prefab \
+             with `.owned()` or `.owner_predicted()`"
         );
     }
 }

@@ -44,6 +44,31 @@ fn a_ghost_that_a_client_despawns_by_mistake_is_made_again_and_goes_when_the_ser
 }
 
 #[test]
+fn an_owner_that_a_prefab_does_not_have_is_reported_once_per_type() {
+    for shape in SHAPES {
+        let mut fleet = shape.fleet().plugin(Game).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        let ignored = "a ghost of type `crate` was spawned with a `GhostOwner`, but its prefab has no owner";
+        fleet.logs().expect(ignored);
+        let owner = GhostOwner(fleet.client(0).network_id().unwrap());
+        for _ in 0..3 {
+            fleet.server().world_mut().spawn_ghost::<Crate>((Position::default(), owner));
+            fleet.server().world_mut().spawn_ghost::<Player>((Position::default(), owner));
+            fleet.tick();
+        }
+        assert_eq!(fleet.logs().count(ignored), 1, "{shape:?}");
+        fleet.ticks(16);
+        assert_eq!(count::<Crate>(fleet.client(0).world_mut()), 3, "they are there all the same");
+        assert_eq!(
+            count::<GhostOwner>(fleet.client(0).world_mut()),
+            3,
+            "the players have their owner, the crates none"
+        );
+    }
+}
+
+#[test]
 fn an_owner_predicted_ghost_without_an_owner_is_reported_and_one_of_nobody_is_not() {
     for shape in SHAPES {
         let mut fleet = shape.fleet().plugin(Game).build();
