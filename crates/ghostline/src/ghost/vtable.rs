@@ -28,16 +28,16 @@ pub(crate) struct ComponentVtable {
     pub new_column: fn(&mut World) -> Box<dyn ColumnCollector>,
     #[cfg(feature = "client")]
     pub new_writer: fn(&mut World) -> Box<dyn ColumnWriter>,
-    #[cfg(feature = "client")]
     /// The component's exact values over time, for prediction.
+    #[cfg(feature = "client")]
     pub new_history: fn(&mut World) -> Box<dyn StateColumn>,
     /// Inserts the default value if the entity lacks the component.
     pub insert_default: fn(&mut EntityWorldMut<'_>),
-    #[cfg(feature = "client")]
     /// Takes the ghost fields from a row, touching the component only if its value differs.
-    pub read_lanes: fn(&mut EntityWorldMut<'_>, &[u32]),
     #[cfg(feature = "client")]
+    pub read_lanes: fn(&mut EntityWorldMut<'_>, &[u32]),
     /// Shows a blend of two rows, touching the component only if its value differs.
+    #[cfg(feature = "client")]
     pub blend: fn(&mut EntityWorldMut<'_>, &[u32], &[u32], f32),
 }
 

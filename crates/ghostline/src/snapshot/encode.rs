@@ -6,8 +6,9 @@ use ghostline_wire::{NetworkTick, PrefabEntry, RowLayout, RowModel, limits};
 use super::cache::RowCache;
 use super::connection::SnapshotSendState;
 use super::packet::Packet;
-use super::priority::{Candidates, RowSizes};
-use super::store::RowStore;
+use super::priority::{Candidate, Candidates, RowSizes};
+use super::store::{Chunk, RowStore};
+use super::view::ChunkView;
 
 /// What the encoder must know of a ghost type.
 pub(crate) struct EncodeType {
@@ -206,9 +207,7 @@ impl Encoder {
     ) -> Fill {
         let Self { packet, cache, candidates, .. } = self;
         let Some(candidate) = candidates.list.get_mut(*next) else { return Fill::Full };
-        let index = candidate.chunk as usize;
-        let (Some(chunk), Some(view)) = (store.chunks.get(index), state.views.get(index)) else { return Fill::Full };
-        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return Fill::Full };
+        let Some((index, chunk, view, ty)) = looked_at(request, store, state, candidate) else { return Fill::Full };
         let capacity_bits = request.packet_bytes * 8;
         let base = cache.choose_base(request, ty, chunk, index, state, view, candidate.left);
         let room_bits = packet.room_bits(state, store, ty, chunk.ghost_type, base, capacity_bits);
@@ -252,9 +251,7 @@ impl Encoder {
     ) -> Fill {
         let Self { packet, cache, candidates, .. } = self;
         let Some(candidate) = candidates.list.get_mut(*next) else { return Fill::Full };
-        let index = candidate.chunk as usize;
-        let (Some(chunk), Some(view)) = (store.chunks.get(index), state.views.get(index)) else { return Fill::Full };
-        let Some(ty) = request.types.get(usize::from(chunk.ghost_type)) else { return Fill::Full };
+        let Some((index, chunk, view, ty)) = looked_at(request, store, state, candidate) else { return Fill::Full };
         if packet.has_lists {
             // It may be the lists that leave no room: the next packet does without despawns.
             state.hold_despawns = true;
@@ -279,6 +276,18 @@ impl Encoder {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.cache.memory_bytes() + self.packet.memory_bytes()
     }
+}
+
+/// The chunk of a candidate with its number, what the client holds of it, and its ghost type.
+fn looked_at<'a>(
+    request: &'a EncodeRequest<'_>,
+    store: &'a RowStore,
+    state: &'a SnapshotSendState,
+    candidate: &Candidate,
+) -> Option<(usize, &'a Chunk, &'a ChunkView, &'a EncodeType)> {
+    let index = candidate.chunk as usize;
+    let (chunk, view) = (store.chunks.get(index)?, state.views.get(index)?);
+    Some((index, chunk, view, request.types.get(usize::from(chunk.ghost_type))?))
 }
 
 /// Within how many ticks everything that is wanted can be sent once, weighed by importance: a ghost of importance 1 is never older than this, one
