@@ -55,7 +55,7 @@ pub use predicted::{
     BaseRows, CLASSES, FieldModel, ModelName, Order, PredictionBase, RowCoder, RowForm, RowModel, SILENT, Steps,
 };
 pub use quantise::{QuantiseStats, dequantise, quantise};
-pub use row::{absolute_row_bits, decode_row, encode_row, least_absolute_row_bits};
+pub use row::{decode_row, encode_row, is_absolute_row_below};
 pub use rpc::{
     FrameIter, FrameTooLarge, RpcFrame, RpcName, RpcNaming, UNRELIABLE_RPC_HEADER_BYTES, begin_packet,
     begin_unreliable_packet, frames, named_frames, push_frame, split_unreliable_packet,
@@ -65,8 +65,8 @@ pub use schema::{
 };
 pub use session::{ApprovalRequest, CommandTypes, ProtocolDetails, ResumeClaim, SessionIdentity};
 pub use snapshot::{
-    BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, DespawnReason, GhostBody, PrefabEntry, SnapshotClock,
-    SnapshotHeader, mask_bits, read_despawns, read_ghost_body, read_mask, read_prefabs, write_despawns,
+    BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, DespawnReason, GhostBody, MOST_MASK_BITS, PrefabEntry,
+    SnapshotClock, SnapshotHeader, mask_bits, read_despawns, read_ghost_body, read_mask, read_prefabs, write_despawns,
     write_ghost_body, write_mask, write_prefabs,
 };
 pub use tick::{DisplayTick, NetworkTick};

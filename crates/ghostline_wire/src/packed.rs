@@ -153,6 +153,9 @@ pub(crate) fn bucket_of_prefix(next_bits: u64) -> Bucket {
     BY_PREFIX[(next_bits & 63) as usize]
 }
 
+/// Bits of the longest packed integer.
+pub(crate) const MOST_PACKED_BITS: u32 = 38;
+
 /// How many bits [`BitWriter::write_packed`](crate::BitWriter::write_packed) takes for a value: 2 to 38.
 #[must_use]
 #[inline]

@@ -89,68 +89,51 @@ fn encode_field(field: &FieldLayout, row: &[u32], base: &[u32], out: &mut BitWri
     }
 }
 
-/// Bits that [`encode_row`] takes for `row` against no base: to see whether a base pays, without writing.
+/// Whether [`encode_row`] takes fewer than so many bits for `row` against no base: to see whether a base pays, without writing. Looks at
+/// no more of the row than it takes.
 #[must_use]
-pub fn absolute_row_bits(layout: &RowLayout, row: &[u32]) -> u32 {
+pub fn is_absolute_row_below(layout: &RowLayout, row: &[u32], bits: usize) -> bool {
+    let mut left = i64::try_from(bits).unwrap_or(i64::MAX);
+    let mut take = |bits: u32| {
+        left = left.saturating_sub(i64::from(bits));
+        left > 0
+    };
     let mut rest = row;
     let mut fields = layout.fields.as_slice();
-    let mut bits = 0u32;
     for component in &layout.components {
-        let (Some(own_fields), Some(mut lanes)) =
-            (fields.split_off(..component.fields as usize), rest.split_off(..component.lanes as usize))
-        else {
-            return bits;
-        };
+        let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
+        let mut lanes = rest.split_off(..component.lanes as usize).unwrap_or_default();
         if layout.components.len() != 1 {
-            bits = bits.saturating_add(1);
+            if !take(1) {
+                return false;
+            }
             if lanes.iter().all(|lane| *lane == 0) {
                 continue;
             }
         }
         for field in own_fields {
-            let Some(lanes) = lanes.split_off(..usize::from(field.lanes)) else { return bits };
+            let lanes = lanes.split_off(..usize::from(field.lanes)).unwrap_or_default();
             if own_fields.len() != 1 {
-                bits = bits.saturating_add(1);
+                if !take(1) {
+                    return false;
+                }
                 if lanes.iter().all(|lane| *lane == 0) {
                     continue;
                 }
             }
             for lane in lanes {
-                bits = bits.saturating_add(match field.codec {
+                let enough = take(match field.codec {
                     LaneCodec::Integer => packed_bits(zig_zag(lane.cast_signed())),
                     LaneCodec::Float => 32,
                     LaneCodec::Bit => 1,
                 });
+                if !enough {
+                    return false;
+                }
             }
         }
     }
-    bits
-}
-
-/// Bits that [`absolute_row_bits`] surely returns at least: cheaper, to see where it need not be asked.
-#[must_use]
-pub fn least_absolute_row_bits(layout: &RowLayout, row: &[u32]) -> u32 {
-    let (mut rest, mut bits) = (row, 0u32);
-    for field in &layout.fields {
-        let lanes = rest.split_off(..usize::from(field.lanes)).unwrap_or_default();
-        let all = match field.codec {
-            LaneCodec::Integer => lanes.iter().fold(0, |all, lane| all | zig_zag(lane.cast_signed())),
-            LaneCodec::Float | LaneCodec::Bit => lanes.iter().fold(0, |all, lane| all | lane),
-        };
-        if all == 0 {
-            continue;
-        }
-        bits = bits.saturating_add(match field.codec {
-            // One lane is of this size, the others take two bits at least.
-            LaneCodec::Integer => {
-                let least = 1u32.wrapping_shl(31u32.wrapping_sub(all.leading_zeros()));
-                packed_bits(least).saturating_add(u32::from(field.lanes).saturating_mul(2)).saturating_sub(2)
-            }
-            LaneCodec::Float => u32::from(field.lanes).saturating_mul(32),
-            LaneCodec::Bit => u32::from(field.lanes),
-        });
-    }
-    bits
+    take(0)
 }
 
 /// Reads a row that was written against `base`; no base is a row of zeros. `row` is overwritten.
@@ -242,8 +225,8 @@ mod tests {
         assert_eq!(decoded, row);
         assert!(input.is_empty());
         if base.is_none() {
-            assert_eq!(absolute_row_bits(layout, row) as usize, out.bit_len());
-            assert!(least_absolute_row_bits(layout, row) <= absolute_row_bits(layout, row));
+            assert!(!is_absolute_row_below(layout, row, out.bit_len()));
+            assert!(is_absolute_row_below(layout, row, out.bit_len() + 1));
         }
         out
     }

@@ -534,7 +534,12 @@ proptest! {
         let layout = RowLayout::new(&schema);
         encode_row(&layout, &row, Some(&base), &mut out);
         prop_assert_eq!(out.bit_len(), bits);
-        prop_assert!(least_absolute_row_bits(&layout, &row) <= absolute_row_bits(&layout, &row));
+        let mut absolute = BitWriter::new();
+        encode_row(&layout, &row, None, &mut absolute);
+        prop_assert!(is_absolute_row_below(&layout, &row, absolute.bit_len() + 1));
+        for fewer in 0..=absolute.bit_len() {
+            prop_assert!(!is_absolute_row_below(&layout, &row, fewer));
+        }
     }
 
     // ---- section 3: RPCs and handshake

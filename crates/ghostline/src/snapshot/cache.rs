@@ -2,8 +2,8 @@
 //! Filled and read by `encode`; emptied when the next tick begins.
 
 use ghostline_wire::{
-    BaseRows, BitWriter, GhostBody, NetworkTick, PredictionBase, RowCoder, RowForm, absolute_row_bits, encode_row,
-    least_absolute_row_bits, limits, packed_bits, write_ghost_body,
+    BaseRows, BitWriter, GhostBody, NetworkTick, PredictionBase, RowCoder, RowForm, encode_row, is_absolute_row_below,
+    limits, packed_bits, write_ghost_body,
 };
 
 use super::bits::bits;
@@ -13,7 +13,7 @@ use super::models::{ModelId, Models};
 use super::store::{Chunk, RowStore};
 use super::view::ChunkView;
 
-const SLOTS: usize = limits::CHUNK_SLOTS as usize;
+pub(super) const SLOTS: usize = limits::CHUNK_SLOTS as usize;
 
 /// Every cached delta begins with the bits that say: against the same baseline as the row before. Where that is not so, they are replaced.
 pub(super) const DELTA_BITS: usize = 2;
@@ -99,6 +99,8 @@ pub(super) struct ChosenBase {
 pub(super) enum Source {
     /// All in one piece.
     Run { start: usize, len: usize, absolute: u32 },
+    /// In one entry, all predicted.
+    Entry(usize),
     /// As [`RowCache::chosen`] says.
     Scattered,
 }
@@ -264,9 +266,8 @@ impl RowCache {
         if let Some(base) = base {
             self.fill_predicted(request, ty, chunk, base, wanted);
             // The rows may be there for another client, who has what this one lacks.
-            let has_all = wanted & !base.usable == 0;
-            if let Some(choice) = self.whole_run(base.entry, wanted, free_bits).filter(|_| has_all) {
-                return choice;
+            if wanted & (!base.usable | self.entries[base.entry].missing) == 0 {
+                return self.choose_predicted(base.entry, wanted, free_bits);
             }
         } else if let Some(choice) = self.whole_plain(request, ty, chunk, index, view, wanted, free_bits) {
             return choice;
@@ -292,6 +293,29 @@ impl RowCache {
             self.chosen[place] = row;
         }
         choice
+    }
+
+    /// Takes as many rows of an entry as fit; it has all of them.
+    fn choose_predicted(&self, index: usize, wanted: u64, free_bits: usize) -> Choice {
+        if let Some(choice) = self.whole_run(index, wanted, free_bits) {
+            return choice;
+        }
+        let mut choice = Choice { placed: 0, bits: 0, source: Source::Entry(index) };
+        let rows = &self.entries[index].rows;
+        for place in bits(wanted) {
+            let len = rows[place].len as usize;
+            if choice.bits + len > free_bits {
+                break;
+            }
+            choice.bits += len;
+            choice.placed |= 1 << place;
+        }
+        choice
+    }
+
+    /// The rows of an entry, by slot.
+    pub(super) fn rows(&self, entry: usize) -> &[CachedRow; SLOTS] {
+        &self.entries[entry].rows
     }
 
     fn whole_run(&self, entry: usize, wanted: u64, free_bits: usize) -> Option<Choice> {
@@ -421,9 +445,7 @@ impl RowCache {
             self.encoded += 1;
         }
         entry.note_run(lacking & !entry.missing, run_start, self.bits.bit_len(), absolute);
-        for place in bits(lacking & !entry.missing) {
-            self.models.observe(&ty.layout, chunk, place, base.age, request.tick);
-        }
+        self.models.observe(&ty.layout, chunk, lacking & !entry.missing, base.age, request.tick);
     }
 
     /// Encodes the rows of these ghosts that the entry lacks, each for itself or against its own baseline.
@@ -481,9 +503,7 @@ impl RowCache {
         }
         // Whoever has no model yet gets one from these rows.
         if (1..=limits::MAX_SLOPE_TICKS).contains(&age) {
-            for place in bits(lacking & !entry.missing) {
-                self.models.observe(&ty.layout, chunk, place, age, request.tick);
-            }
+            self.models.observe(&ty.layout, chunk, lacking & !entry.missing, age, request.tick);
         }
     }
 
@@ -513,6 +533,5 @@ fn base_rows<'a>(
 /// Whether a row of so many bits is longer than it would be for itself, with so many bits before that.
 fn is_longer_than_absolute(ty: &EncodeType, row: &[u32], spawn_age: u32, len: usize, before: usize) -> bool {
     let rest = before + 1 + packed_bits(spawn_age) as usize;
-    len > rest + least_absolute_row_bits(&ty.layout, row) as usize
-        && len > rest + absolute_row_bits(&ty.layout, row) as usize
+    len > rest && is_absolute_row_below(&ty.layout, row, len - rest)
 }

@@ -98,6 +98,10 @@ impl Search {
         let Some(earlier) = sample.earlier else { return };
         self.fields.resize(layout.fields().len(), [0; WAYS]);
         self.rows += 1;
+        let steps = SPANS.map(|span| {
+            let base_of = PredictionBase { age: sample.age, span, curved: true };
+            (base_of.steps(Order::Slope), base_of.steps(Order::Curve))
+        });
         let mut first = 0;
         for ((count, codec), costs) in layout.fields().zip(&mut self.fields) {
             let lanes = first..first + count;
@@ -108,13 +112,12 @@ impl Search {
             for lane in lanes {
                 let (row, base) = (sample.row[lane], sample.base[lane]);
                 costs[0] += size(zig_zag(row.wrapping_sub(base))) as u32;
-                for (place, (span, (near, far))) in SPANS.iter().zip(&earlier).enumerate() {
-                    let base_of = PredictionBase { age: sample.age, span: *span, curved: true };
+                for (place, ((slope, curve), (near, far))) in steps.iter().zip(&earlier).enumerate() {
                     let left = |steps: Steps| {
                         size(zig_zag(row.wrapping_sub(steps.expect(base, near[lane], far[lane])))) as u32
                     };
-                    costs[1 + place] += left(base_of.steps(Order::Slope));
-                    costs[1 + SPANS.len() + place] += left(base_of.steps(Order::Curve));
+                    costs[1 + place] += left(*slope);
+                    costs[1 + SPANS.len() + place] += left(*curve);
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use ghostline_wire::{NetworkTick, PredictionBase, RowLayout, RowModel};
 
+use super::bits::bits;
 use super::learning::{Kind, Residuals, SPANS, Sample, Scratch, Search};
 use super::store::Chunk;
 
@@ -115,39 +116,62 @@ impl Models {
         self.class(ghost_type, base.age)?.kinds[kind as usize].published.as_ref()
     }
 
-    /// Learns from the row of a slot, if it is its turn.
-    pub(super) fn observe(&mut self, layout: &RowLayout, chunk: &Chunk, place: usize, age: u32, now: NetworkTick) {
+    /// Learns from the rows of those slots whose turn it is.
+    pub(super) fn observe(&mut self, layout: &RowLayout, chunk: &Chunk, slots: u64, age: u32, now: NetworkTick) {
+        if slots == 0 {
+            return;
+        }
         let index = usize::from(chunk.ghost_type);
         if self.types.len() <= index {
             self.types.resize_with(index + 1, || [const { None }; AGE_CLASSES.len()]);
         }
         let class = self.types[index][age_class(age)].get_or_insert_default();
-        class.seen += 1;
-        if !class.is_due() {
-            return;
-        }
-        let at = |back: u32| chunk.slabs.at(now.sub(back)).row(place);
-        let Some(base) = at(age) else { return };
-        let mut earlier = [(base, base); SPANS.len()];
-        let mut are_known = true;
-        for (pair, span) in earlier.iter_mut().zip(SPANS) {
-            match (at(age + span), at(age + 2 * span)) {
-                (Some(near), Some(far)) => *pair = (near, far),
-                _ => are_known = false,
+        let turns = class.turns();
+        for place in bits(slots) {
+            class.seen += 1;
+            if turns.contains(class.seen)
+                && let Some(sample) = sample(chunk, place, age, now)
+            {
+                class.learn(layout, sample);
             }
         }
-        let sample = Sample { age, row: chunk.row(place), base, earlier: are_known.then_some(earlier) };
-        class.learn(layout, sample);
+    }
+}
+
+/// A slot's row with those that it may be predicted from, if the oldest of them is still known.
+fn sample(chunk: &Chunk, place: usize, age: u32, now: NetworkTick) -> Option<Sample<'_>> {
+    let at = |back: u32| chunk.slabs.at(now.sub(back)).row(place);
+    let base = at(age)?;
+    let mut earlier = [(base, base); SPANS.len()];
+    let mut are_known = true;
+    for (pair, span) in earlier.iter_mut().zip(SPANS) {
+        match (at(age + span), at(age + 2 * span)) {
+            (Some(near), Some(far)) => *pair = (near, far),
+            _ => are_known = false,
+        }
+    }
+    Some(Sample { age, row: chunk.row(place), base, earlier: are_known.then_some(earlier) })
+}
+
+/// Which rows are learned from: one of so many, scattered, because at regular intervals it would be the same ghosts in every tick.
+#[derive(Clone, Copy)]
+struct Turns {
+    below: u64,
+}
+
+impl Turns {
+    /// Whether it is the turn of the row with this number. The mixer is that of SplitMix64, cut short.
+    fn contains(self, seen: u64) -> bool {
+        let mixed = seen.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed >> 32 < self.below
     }
 }
 
 impl Class {
-    /// Whether the row seen last is to be learned from: one of so many, scattered, because at regular intervals it would be the same ghosts in
-    /// every tick.
-    fn is_due(&self) -> bool {
+    fn turns(&self) -> Turns {
         let every = if self.learned < LITTLE_KNOWN_ROWS { LEARN_EVERY.0 } else { LEARN_EVERY.1 };
-        let every = every.max(self.seen_last_tick / ROWS_PER_TICK);
-        (self.seen.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(every)
+        Turns { below: (1 << 32) / every.max(self.seen_last_tick / ROWS_PER_TICK) }
     }
 
     fn memory_bytes(&self) -> usize {
@@ -271,9 +295,10 @@ mod tests {
             let (mut turns, ticks) = (vec![0; ghosts as usize], 500);
             for _tick in 0..ticks {
                 class.seen_last_tick = ghosts;
+                let due = class.turns();
                 for turn in &mut turns {
                     class.seen += 1;
-                    *turn += u32::from(class.is_due());
+                    *turn += u32::from(due.contains(class.seen));
                 }
             }
             let per_tick = f64::from(turns.iter().sum::<u32>()) / f64::from(ticks);

@@ -2,14 +2,14 @@
 //! Filled by `encode`, which keeps within the size that is reckoned here. The layout is `docs/wire-format.md`, section 5.
 
 use ghostline_wire::{
-    BitWriter, BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, GhostBody, PredictionBase, PrefabEntry,
-    RowForm, SnapshotClock, SnapshotHeader, limits, mask_bits, packed_bits, write_despawns, write_ghost_body,
-    write_mask, write_prefabs,
+    BitWriter, BodyForm, ChunkCover, ChunkGap, ChunkStep, DespawnEntry, GhostBody, MOST_MASK_BITS, PredictionBase,
+    PrefabEntry, RowForm, SnapshotClock, SnapshotHeader, limits, mask_bits, packed_bits, write_despawns,
+    write_ghost_body, write_mask, write_prefabs,
 };
 use std::ops::Range;
 
 use super::bits::bits;
-use super::cache::{Choice, ChosenBase, DELTA_BITS, RowCache, Source};
+use super::cache::{CachedRow, Choice, ChosenBase, DELTA_BITS, RowCache, SLOTS, Source};
 use super::connection::{PacketContent, SnapshotSendState};
 use super::encode::{EncodeCounts, EncodeRequest, EncodeType};
 use super::models::ModelId;
@@ -30,6 +30,9 @@ const DESPAWN_SHARE: f32 = 0.33;
 /// Bits that name a base and the number of its model, at most.
 const BASE_BITS: usize = 10 + 10 + 1 + 5;
 
+/// What the partial form of a body costs beside its mask, at least, more than a mask told as a difference.
+const PARTIAL_BITS: u32 = 3;
+
 /// What rows of a chunk are predicted from, and with which model.
 type Named = (u16, PredictionBase, ModelId);
 
@@ -41,8 +44,11 @@ pub(super) struct Chosen {
     pub changed: u64,
     pieces: Range<usize>,
     base: Option<(PredictionBase, ModelId)>,
-    /// The slots of the body that the mask may be told as a difference from.
-    reference: Option<u64>,
+    /// How the slots differ from those of a body that the client has.
+    difference: Option<u64>,
+    /// Bits of the masks of `changed` and of the difference.
+    changed_bits: u32,
+    difference_bits: u32,
     /// Bits of it, without what names its base; and rows that stand for themselves.
     bits: usize,
     absolute: u32,
@@ -155,14 +161,12 @@ impl Packet {
         base: Option<ChosenBase>,
         capacity_bits: usize,
     ) -> usize {
-        let most = BodyForm::MOST_BITS
-            + 3
-            + mask_bits(u64::MAX) as usize
-            + ChunkCover { uncovered: u64::MAX, settled_ticks: u32::MAX }.bit_len();
+        const MOST_HEAD_BITS: usize = BodyForm::MOST_BITS + 3 + MOST_MASK_BITS as usize + ChunkCover::MOST_BITS;
         let type_bits = packed_bits(u32::from(ghost_type)) as usize;
         let naming = self.naming_bits(state, ty, base.map(|base| (ghost_type, base.base, base.model)));
-        capacity_bits
-            .saturating_sub(self.used_bits + gap_bits(store) + ChunkStep::BODY_BITS + most + type_bits + naming)
+        capacity_bits.saturating_sub(
+            self.used_bits + gap_bits(store) + ChunkStep::BODY_BITS + MOST_HEAD_BITS + type_bits + naming,
+        )
     }
 
     /// Bits that a body with this base adds to what names bases and models.
@@ -199,11 +203,13 @@ impl Packet {
                 self.pieces.push(Piece { is_exception: false, new_age: 0, start, len });
                 absolute
             }
-            Source::Scattered => self.place_scattered(choice.placed, base.is_some(), cache),
+            Source::Entry(entry) => self.place_rows(choice.placed, base.is_some(), cache.rows(entry)),
+            Source::Scattered => self.place_rows(choice.placed, base.is_some(), &cache.chosen),
         };
         let uncovered = view.uncertain() & !choice.placed;
         let settled_ticks = bits(uncovered).map(|place| chunk.version_age(place, request.tick)).min().unwrap_or(0);
         let reference = base.and_then(|chosen| view.reference(request.tick.sub(chosen.base.age)));
+        let difference = reference.map(|reference| choice.placed ^ reference);
         let named = base.map(|base| (chunk.ghost_type, base.base, base.model));
         let mut chosen = Chosen {
             chunk: index,
@@ -212,7 +218,9 @@ impl Packet {
             changed: choice.placed,
             pieces: begin..self.pieces.len(),
             base: base.map(|base| (base.base, base.model)),
-            reference,
+            difference,
+            changed_bits: mask_bits(choice.placed),
+            difference_bits: difference.map_or(u32::MAX, mask_bits),
             bits: 0,
             absolute,
         };
@@ -245,11 +253,11 @@ impl Packet {
     }
 
     /// One piece for rows that lie one behind the other. Returns how many stand for themselves.
-    fn place_scattered(&mut self, placed: u64, has_base: bool, cache: &RowCache) -> u32 {
+    fn place_rows(&mut self, placed: u64, has_base: bool, rows: &[CachedRow; SLOTS]) -> u32 {
         let begin = self.pieces.len();
         let (mut age, mut absolute) = (0, 0);
         for place in bits(placed) {
-            let row = cache.chosen[place];
+            let row = &rows[place];
             let new_age = if row.age != 0 && row.age != age { row.age } else { 0 };
             if row.age != 0 {
                 age = row.age;
@@ -331,10 +339,11 @@ impl Packet {
     ) {
         let own = body.base.map(|(base, model)| (body.ghost_type, base, model));
         let is_named = own.is_some() && *named == own;
-        let difference = body.reference.map(|reference| body.changed ^ reference);
-        match (is_named, difference) {
+        match (is_named, body.difference) {
             (true, Some(0)) if body.cover.uncovered == 0 => return BodyForm::Repeated.write(&mut self.bits),
-            (true, Some(difference)) if body.cover.uncovered == 0 => {
+            (true, Some(difference))
+                if body.cover.uncovered == 0 && body.difference_bits <= body.changed_bits + PARTIAL_BITS =>
+            {
                 BodyForm::Same.write(&mut self.bits);
                 return write_mask(difference, &mut self.bits);
             }
@@ -352,7 +361,7 @@ impl Packet {
             }
         }
         body.cover.write(&mut self.bits);
-        let difference = difference.filter(|difference| mask_bits(*difference) < mask_bits(body.changed));
+        let difference = body.difference.filter(|_| body.difference_bits < body.changed_bits);
         if own.is_some() {
             self.bits.write_bool(difference.is_some());
         }
@@ -411,11 +420,10 @@ impl Packet {
 impl Chosen {
     /// Bits before its rows, without the gap and what names its base.
     fn head_bits(&self) -> usize {
-        let difference = self.reference.map_or(u32::MAX, |reference| mask_bits(self.changed ^ reference));
         let type_bits = if self.base.is_none() { packed_bits(u32::from(self.ghost_type)) as usize } else { 0 };
         // Whether it has a base, whether the mask is a difference.
         let flags = 2;
-        let mask = mask_bits(self.changed).min(difference) as usize;
+        let mask = self.changed_bits.min(self.difference_bits) as usize;
         ChunkStep::BODY_BITS + BodyForm::MOST_BITS + flags + type_bits + self.cover.bit_len() + mask
     }
 }

@@ -383,7 +383,9 @@ impl ChunkView {
 
     /// Marks the rows that are this client's baselines and older than `since`.
     pub(crate) fn mark(&self, chunk: &mut Chunk, since: NetworkTick) {
-        let mut rest = self.acked;
+        // What a client has the present row of keeps that row anyway: it is the newest up to any time since it came.
+        let changed = self.looked_at.map_or(u64::MAX, |looked| chunk.slabs.changed_since(looked));
+        let mut rest = self.acked & (self.stale | changed);
         for acked in self.recent.iter() {
             let here = rest & acked.slots;
             rest &= !here;

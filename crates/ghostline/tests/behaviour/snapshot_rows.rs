@@ -4,11 +4,18 @@
 use crate::dice::Dice;
 use ghostline::snapshot::plain::{RowClient, RowServer, SendLimits, TypeSettings};
 use ghostline::wire::{
-    ComponentSchema, Epoch, FieldKind, FieldSchema, GhostSchema, NetworkTick, RowLayout, RowModel, Smoothing,
-    SnapshotAcks, absolute_row_bits,
+    BitWriter, ComponentSchema, Epoch, FieldKind, FieldSchema, GhostSchema, NetworkTick, RowLayout, RowModel,
+    Smoothing, SnapshotAcks, encode_row,
 };
 use proptest::prelude::*;
 use std::collections::HashMap;
+
+/// Bits of a row for itself.
+fn absolute_row_bits(layout: &RowLayout, row: &[u32]) -> usize {
+    let mut out = BitWriter::new();
+    encode_row(layout, row, None, &mut out);
+    out.bit_len()
+}
 
 const KINDS: [FieldKind; 10] = [
     FieldKind::Bool,
@@ -336,7 +343,7 @@ proptest! {
                 if row.is_some_and(|(tick, _)| tick.index() == game.now) {
                     // Its form, that it is absolute, and the age of the ghost.
                     let before = 3 + 1 + 10 + 2 * (game.now as usize).ilog2() as usize;
-                    rows_bits += before + absolute_row_bits(&layouts[thing.ghost_type], &thing.row) as usize;
+                    rows_bits += before + absolute_row_bits(&layouts[thing.ghost_type], &thing.row);
                 }
             }
             // What names types, bases, masks and gaps, and defines models; and in every packet clock and prefabs.

@@ -59,6 +59,8 @@ struct LanePlan {
     steps: Steps,
     /// Parameters by class, a byte each.
     parameters: u32,
+    /// Its field is not a usual one.
+    is_other: bool,
 }
 
 impl LanePlan {
@@ -68,9 +70,19 @@ impl LanePlan {
     }
 }
 
+/// A lane of the row at hand.
+#[derive(Clone, Copy, Debug, Default)]
+struct LaneWork {
+    /// What the prediction leaves over, zig-zag.
+    residual: u32,
+    /// How far the lane moved from the earlier row to the baseline.
+    speed: u32,
+}
+
 /// A field, prepared.
 #[derive(Clone, Copy, Debug)]
 struct FieldPlan {
+    first_lane: usize,
     lanes: u8,
     codec: LaneCodec,
     usual: bool,
@@ -84,7 +96,6 @@ struct FieldPlan {
 #[derive(Clone, Copy, Debug)]
 struct ComponentPlan {
     fields: u32,
-    lanes: u32,
     /// How many fields are not usual.
     others: u32,
 }
@@ -95,9 +106,11 @@ pub struct RowCoder {
     lanes: Vec<LanePlan>,
     fields: Vec<FieldPlan>,
     components: Vec<ComponentPlan>,
-    /// No field that isn't usual, and no silent lane: every row is a usual one.
-    all_usual: bool,
-    residuals: Vec<u32>,
+    /// The usual fields.
+    usual: Vec<FieldPlan>,
+    /// Some usual field may have a silent lane.
+    may_be_silent: bool,
+    work: Vec<LaneWork>,
 }
 
 impl RowCoder {
@@ -106,16 +119,19 @@ impl RowCoder {
         self.lanes.clear();
         self.fields.clear();
         self.components.clear();
-        self.residuals.clear();
-        self.residuals.resize(layout.lanes(), 0);
+        self.work.clear();
+        self.work.resize(layout.lanes(), LaneWork::default());
         let mut parameters = model.parameters.as_slice();
         for (field, model) in layout.fields.iter().zip(&model.fields) {
             let own = parameters.split_off(..usize::from(field.lanes)).unwrap_or_default();
             let is_integer = field.codec == LaneCodec::Integer;
             let steps = base.steps(if is_integer { model.order } else { Order::Stay });
             let packed = |[rest, slow, fast]: [u8; 3]| u32::from(rest) | u32::from(slow) << 8 | u32::from(fast) << 16;
-            self.lanes.extend(own.iter().map(|classes| LanePlan { steps, parameters: packed(*classes) }));
+            let first_lane = self.lanes.len();
+            let is_other = !model.usual;
+            self.lanes.extend(own.iter().map(|classes| LanePlan { steps, parameters: packed(*classes), is_other }));
             self.fields.push(FieldPlan {
+                first_lane,
                 lanes: field.lanes,
                 codec: field.codec,
                 usual: model.usual,
@@ -124,127 +140,158 @@ impl RowCoder {
             });
         }
         self.prepare_components(layout, &model.fields);
-        self.all_usual = self.fields.iter().all(|field| field.usual && !field.may_be_silent);
+        self.usual.clear();
+        self.usual.extend(self.fields.iter().filter(|field| field.usual));
+        self.may_be_silent = self.usual.iter().any(|field| field.may_be_silent);
     }
 
     fn prepare_components(&mut self, layout: &RowLayout, mut models: &[FieldModel]) {
         for component in &layout.components {
             let own = models.split_off(..component.fields as usize).unwrap_or_default();
             let others = own.iter().filter(|model| !model.usual).count() as u32;
-            self.components.push(ComponentPlan { fields: component.fields, lanes: component.lanes, others });
+            self.components.push(ComponentPlan { fields: component.fields, others });
         }
     }
 
     /// Writes a row, form included, in the shortest form that can say it. All rows have the layout's lanes; a row of another length is
     /// the caller's mistake and written as far as it goes.
     pub fn encode(&mut self, from: BaseRows<'_>, row: &[u32], out: &mut BitWriter) {
-        let before = self.lanes.iter().zip(from.base).zip(from.earlier).zip(from.earliest);
-        for ((residual, row), (((lane, base), earlier), earliest)) in self.residuals.iter_mut().zip(row).zip(before) {
-            let expected = lane.steps.expect(*base, *earlier, *earliest);
-            *residual = zig_zag(row.wrapping_sub(expected).cast_signed());
-        }
-        let form = self.form(from);
+        let others = self.take_in(from, row);
+        let form = self.form(others);
         form.write(out);
-        let lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
         match form {
-            RowForm::Usual => encode_usual(&self.fields, lanes, row, &self.residuals, out),
-            RowForm::Mixed => self.encode_mixed(lanes, row, out),
-            RowForm::Flagged | RowForm::Plain => self.encode_flagged(lanes, row, out),
+            RowForm::Usual => self.encode_usual(row, out),
+            RowForm::Mixed => self.encode_mixed(row, out),
+            RowForm::Flagged | RowForm::Plain => self.encode_flagged(row, out),
         }
+    }
+
+    /// Compares the row with what is expected. Not 0: a field that isn't usual differs.
+    fn take_in(&mut self, from: BaseRows<'_>, row: &[u32]) -> u32 {
+        let mut others = 0;
+        let before = self.lanes.iter().zip(from.base).zip(from.earlier).zip(from.earliest);
+        for ((work, row), (((lane, base), earlier), earliest)) in self.work.iter_mut().zip(row).zip(before) {
+            let expected = lane.steps.expect(*base, *earlier, *earliest);
+            let residual = zig_zag(row.wrapping_sub(expected).cast_signed());
+            *work = LaneWork { residual, speed: speed(*base, *earlier) };
+            others |= if lane.is_other { residual } else { 0 };
+        }
+        others
     }
 
     /// The shortest form that can say the residuals.
-    #[inline]
-    fn form(&self, from: BaseRows<'_>) -> RowForm {
-        if self.all_usual { RowForm::Usual } else { self.form_of_some(from) }
+    fn form(&self, others: u32) -> RowForm {
+        if self.may_be_silent && self.usual.iter().any(|field| self.is_silenced(*field)) {
+            RowForm::Flagged
+        } else if others != 0 {
+            RowForm::Mixed
+        } else {
+            RowForm::Usual
+        }
     }
 
-    fn form_of_some(&self, from: BaseRows<'_>) -> RowForm {
-        let mut lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
-        let mut residuals = self.residuals.as_slice();
-        let mut form = RowForm::Usual;
-        for field in &self.fields {
-            let own = residuals.split_off(..usize::from(field.lanes)).unwrap_or_default();
-            let own_lanes = lanes.take(field.lanes);
-            if !field.usual {
-                if own.iter().any(|residual| *residual != 0) {
-                    form = RowForm::Mixed;
-                }
+    /// Whether a lane differs that the usual form says nothing of.
+    fn is_silenced(&self, field: FieldPlan) -> bool {
+        let (work, plans) = (field.of(&self.work), field.of(&self.lanes));
+        let class = field.class_of(work);
+        let mut pairs = work.iter().zip(plans);
+        field.may_be_silent
+            && pairs.any(|(lane, plan)| lane.residual != 0 && plan.parameter(class) == u32::from(SILENT))
+    }
+
+    /// Writes the lanes of all usual fields, as many to a write as fit.
+    fn encode_usual(&self, row: &[u32], out: &mut BitWriter) {
+        let mut writer = RiceWriter::new(out);
+        for field in &self.usual {
+            if field.codec != LaneCodec::Integer {
+                self.encode_field(*field, row, false, writer.out());
                 continue;
             }
-            if field.may_be_silent {
-                let class = field.class(own_lanes);
-                let mut pairs = own.iter().zip(own_lanes.plans);
-                if pairs.any(|(residual, plan)| *residual != 0 && plan.parameter(class) == u32::from(SILENT)) {
-                    return RowForm::Flagged;
+            let work = field.of(&self.work);
+            let class = field.class_of(work);
+            for (lane, plan) in work.iter().zip(field.of(&self.lanes)) {
+                let parameter = plan.parameter(class);
+                if parameter != u32::from(SILENT) {
+                    writer.write(lane.residual, parameter);
                 }
             }
         }
-        form
+        writer.flush();
     }
 
-    fn encode_mixed(&self, mut lanes: Lanes<'_>, mut row: &[u32], out: &mut BitWriter) {
-        let mut residuals = self.residuals.as_slice();
+    fn encode_mixed(&self, row: &[u32], out: &mut BitWriter) {
         let mut fields = self.fields.as_slice();
         for component in &self.components {
             let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
             let mut differs = component.others == 1;
             if component.others > 1 {
-                let mut rest = residuals;
-                differs = own_fields.iter().any(|field| {
-                    let own = rest.split_off(..usize::from(field.lanes)).unwrap_or_default();
-                    !field.usual && own.iter().any(|residual| *residual != 0)
-                });
+                differs = own_fields.iter().any(|field| !field.usual && self.differs(*field));
                 out.write_bool(differs);
             }
             for field in own_fields {
-                let count = usize::from(field.lanes);
-                let own = residuals.split_off(..count).unwrap_or_default();
-                let own_row = row.split_off(..count).unwrap_or_default();
-                let own_lanes = lanes.take(field.lanes);
                 if !field.usual {
                     if !differs {
                         continue;
                     }
-                    let changed = own.iter().any(|residual| *residual != 0);
+                    let changed = self.differs(*field);
                     out.write_bool(changed);
                     if !changed {
                         continue;
                     }
                 }
-                field.encode(own_lanes, own_row, own, !field.usual, out);
+                self.encode_field(*field, row, !field.usual, out);
             }
         }
     }
 
-    fn encode_flagged(&self, mut lanes: Lanes<'_>, mut row: &[u32], out: &mut BitWriter) {
-        let mut residuals = self.residuals.as_slice();
+    fn encode_flagged(&self, row: &[u32], out: &mut BitWriter) {
         let mut fields = self.fields.as_slice();
-        let differ = |residuals: &[u32]| residuals.iter().any(|residual| *residual != 0);
         for component in &self.components {
             let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
-            let mut own = residuals.split_off(..component.lanes as usize).unwrap_or_default();
-            let mut own_row = row.split_off(..component.lanes as usize).unwrap_or_default();
-            let changed = differ(own);
             if self.components.len() != 1 {
+                let changed = own_fields.iter().any(|field| self.differs(*field));
                 out.write_bool(changed);
-            }
-            for field in own_fields {
-                let count = usize::from(field.lanes);
-                let own = own.split_off(..count).unwrap_or_default();
-                let own_row = own_row.split_off(..count).unwrap_or_default();
-                let own_lanes = lanes.take(field.lanes);
-                if !changed && self.components.len() != 1 {
+                if !changed {
                     continue;
                 }
+            }
+            for field in own_fields {
                 if own_fields.len() != 1 {
-                    out.write_bool(differ(own));
-                    if !differ(own) {
+                    let changed = self.differs(*field);
+                    out.write_bool(changed);
+                    if !changed {
                         continue;
                     }
                 }
-                field.encode(own_lanes, own_row, own, true, out);
+                self.encode_field(*field, row, true, out);
             }
+        }
+    }
+
+    /// Whether a lane of the field is not as expected.
+    fn differs(&self, field: FieldPlan) -> bool {
+        field.of(&self.work).iter().any(|lane| lane.residual != 0)
+    }
+
+    /// Writes the lanes of a field; silent ones only if all are asked for.
+    fn encode_field(&self, field: FieldPlan, row: &[u32], with_silent: bool, out: &mut BitWriter) {
+        match field.codec {
+            LaneCodec::Integer => {
+                let work = field.of(&self.work);
+                let class = field.class_of(work);
+                for (lane, plan) in work.iter().zip(field.of(&self.lanes)) {
+                    let parameter = plan.parameter(class);
+                    if parameter != u32::from(SILENT) {
+                        let mut writer = RiceWriter::new(out);
+                        writer.write(lane.residual, parameter);
+                        writer.flush();
+                    } else if with_silent {
+                        out.write_packed(lane.residual);
+                    }
+                }
+            }
+            LaneCodec::Float => field.of(row).iter().for_each(|lane| out.write_u32(*lane)),
+            LaneCodec::Bit => field.of(row).iter().for_each(|lane| out.write_bool(*lane != 0)),
         }
     }
 
@@ -319,6 +366,12 @@ impl RowCoder {
     }
 }
 
+/// How far a lane moved.
+#[inline]
+const fn speed(base: u32, earlier: u32) -> u32 {
+    base.wrapping_sub(earlier).cast_signed().unsigned_abs()
+}
+
 /// A run of lanes with what they were before.
 #[derive(Clone, Copy)]
 struct Lanes<'a> {
@@ -340,41 +393,31 @@ impl Lanes<'_> {
 }
 
 impl FieldPlan {
-    /// How fast the field was: the byte of the parameters that counts.
+    /// The field's lanes of a row of any kind.
     #[inline]
-    fn class(self, lanes: Lanes<'_>) -> u32 {
+    fn of<T>(self, row: &[T]) -> &[T] {
+        row.get(self.first_lane..self.first_lane.wrapping_add(usize::from(self.lanes))).unwrap_or_default()
+    }
+
+    /// The class of a field that was so fast: the byte of the parameters that counts.
+    #[inline]
+    const fn class(self, speed: u32) -> u32 {
         if self.border == 0 {
             return 1;
         }
-        let speed = lanes
-            .base
-            .iter()
-            .zip(lanes.earlier)
-            .map(|(base, earlier)| base.wrapping_sub(*earlier).cast_signed().unsigned_abs())
-            .fold(0, u32::max);
         let bits = u32::BITS.wrapping_sub(speed.leading_zeros());
-        if bits == 0 { 0 } else { 1u32.wrapping_add(u32::from(bits >= u32::from(self.border))) }
+        if bits == 0 { 0 } else { 1u32.wrapping_add((bits >= self.border as u32) as u32) }
     }
 
-    /// Writes the lanes of the field; silent ones only if all are asked for.
-    fn encode(self, lanes: Lanes<'_>, row: &[u32], residuals: &[u32], with_silent: bool, out: &mut BitWriter) {
-        match self.codec {
-            LaneCodec::Integer => {
-                let class = self.class(lanes);
-                for (residual, plan) in residuals.iter().zip(lanes.plans) {
-                    let parameter = plan.parameter(class);
-                    if parameter != u32::from(SILENT) {
-                        let mut writer = RiceWriter::new(out);
-                        writer.write(*residual, parameter);
-                        writer.flush();
-                    } else if with_silent {
-                        out.write_packed(*residual);
-                    }
-                }
-            }
-            LaneCodec::Float => row.iter().for_each(|lane| out.write_u32(*lane)),
-            LaneCodec::Bit => row.iter().for_each(|lane| out.write_bool(*lane != 0)),
-        }
+    #[inline]
+    fn class_of(self, lanes: &[LaneWork]) -> u32 {
+        self.class(lanes.iter().fold(0, |most, lane| most.max(lane.speed)))
+    }
+
+    #[inline]
+    fn class_before(self, lanes: Lanes<'_>) -> u32 {
+        let speeds = lanes.base.iter().zip(lanes.earlier).map(|(base, earlier)| speed(*base, *earlier));
+        self.class(speeds.fold(0, u32::max))
     }
 
     /// Reads the lanes of the field over what was expected of them.
@@ -388,7 +431,7 @@ impl FieldPlan {
     ) -> Result<(), DecodeError> {
         match self.codec {
             LaneCodec::Integer => {
-                let class = self.class(lanes);
+                let class = self.class_before(lanes);
                 for (lane, plan) in row.iter_mut().zip(lanes.plans) {
                     let parameter = plan.parameter(class);
                     let residual = if parameter != u32::from(SILENT) {
@@ -414,38 +457,6 @@ impl FieldPlan {
         }
         Ok(())
     }
-}
-
-/// The lanes of all usual fields, as many to a write as fit.
-fn encode_usual(
-    fields: &[FieldPlan],
-    mut lanes: Lanes<'_>,
-    mut row: &[u32],
-    mut residuals: &[u32],
-    out: &mut BitWriter,
-) {
-    let mut writer = RiceWriter::new(out);
-    for field in fields {
-        let count = usize::from(field.lanes);
-        let own = residuals.split_off(..count).unwrap_or_default();
-        let own_row = row.split_off(..count).unwrap_or_default();
-        let own_lanes = lanes.take(field.lanes);
-        if !field.usual {
-            continue;
-        }
-        if field.codec != LaneCodec::Integer {
-            field.encode(own_lanes, own_row, own, false, writer.out());
-            continue;
-        }
-        let class = field.class(own_lanes);
-        for (residual, plan) in own.iter().zip(own_lanes.plans) {
-            let parameter = plan.parameter(class);
-            if parameter != u32::from(SILENT) {
-                writer.write(*residual, parameter);
-            }
-        }
-    }
-    writer.flush();
 }
 
 fn decode_usual(

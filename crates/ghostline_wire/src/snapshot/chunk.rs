@@ -3,11 +3,11 @@
 
 use core::ops::Range;
 
-use super::mask::{mask_bits, read_mask, write_mask};
+use super::mask::{MOST_MASK_BITS, mask_bits, read_mask, write_mask};
 use crate::bits::{BitReader, BitWriter};
 use crate::error::DecodeError;
 use crate::limits::MAX_CHUNKS;
-use crate::packed::packed_bits;
+use crate::packed::{MOST_PACKED_BITS, packed_bits};
 
 /// What comes next in the chunk section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,9 @@ pub struct ChunkCover {
 }
 
 impl ChunkCover {
+    /// Bits of any.
+    pub const MOST_BITS: usize = 1 + MOST_MASK_BITS as usize + MOST_PACKED_BITS as usize;
+
     /// Bits of [`write`](Self::write).
     #[must_use]
     pub fn bit_len(self) -> usize {

@@ -30,27 +30,36 @@ const fn width_of(mask: u64) -> u32 {
     if width == 0 { 1 } else { width }
 }
 
-fn sparse_bits(mask: u64) -> u32 {
-    let parameter = gap_parameter(mask.count_ones());
-    let each = parameter.saturating_add(1);
-    let mut bits = packed_bits(mask.count_ones());
-    for_each_gap(mask, |gap| bits = bits.saturating_add(gap.wrapping_shr(parameter)).saturating_add(each));
-    bits
+/// Bits of the sparse form, if that is smaller than `dense`.
+fn sparse_bits_below(mask: u64, dense: u32) -> Option<u32> {
+    let count = mask.count_ones();
+    let parameter = gap_parameter(count);
+    let mut bits = count.saturating_mul(parameter.saturating_add(1)).saturating_add(packed_bits(count));
+    // For most masks that is enough to know.
+    if bits >= dense {
+        return None;
+    }
+    for_each_gap(mask, |gap| bits = bits.saturating_add(gap.wrapping_shr(parameter)));
+    (bits < dense).then_some(bits)
 }
 
 fn dense_bits(mask: u64) -> u32 {
     width_of(mask).saturating_add(6)
 }
 
+/// Bits that [`write_mask`] takes, at most.
+pub const MOST_MASK_BITS: u32 = 1 + 6 + CHUNK_SLOTS;
+
 /// Bits that [`write_mask`] takes.
 #[must_use]
 pub fn mask_bits(mask: u64) -> u32 {
-    dense_bits(mask).min(sparse_bits(mask)).saturating_add(1)
+    let dense = dense_bits(mask);
+    sparse_bits_below(mask, dense).unwrap_or(dense).saturating_add(1)
 }
 
 /// Writes a mask in the smaller of its two forms.
 pub fn write_mask(mask: u64, out: &mut BitWriter) {
-    let is_dense = dense_bits(mask) <= sparse_bits(mask);
+    let is_dense = sparse_bits_below(mask, dense_bits(mask)).is_none();
     out.write_bool(is_dense);
     if is_dense {
         let width = width_of(mask);

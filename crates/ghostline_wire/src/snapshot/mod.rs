@@ -14,7 +14,7 @@ pub use header::{SnapshotClock, SnapshotHeader};
 pub(crate) use header::{read_return_time, write_return_time};
 pub(crate) use lists::check_ghost_id;
 pub use lists::{DespawnEntry, DespawnReason, PrefabEntry, read_despawns, read_prefabs, write_despawns, write_prefabs};
-pub use mask::{mask_bits, read_mask, write_mask};
+pub use mask::{MOST_MASK_BITS, mask_bits, read_mask, write_mask};
 
 /// Writes with one and reads with the other; everything that was written must be read, unless that is an error.
 #[cfg(test)]
