@@ -1,9 +1,13 @@
 //! Plain counters of a world: the one source for every tool and test.
 
+#[cfg(feature = "server")]
+mod bits;
 mod snapshot;
 
 use bevy_ecs::prelude::Resource;
 
+#[cfg(feature = "server")]
+pub use bits::{ComponentBits, GhostTypeBits, SnapshotBits};
 pub use snapshot::{SnapshotConnectionStats, SnapshotPacketLossStatistics};
 
 /// What a world has sent, received and refused since it was made. Bytes are the library's payload, without the transport's overhead.

@@ -10,8 +10,18 @@ use ghostline_bench::common::{self, Setup, Workload};
 use ghostline_bench::motion::Motion;
 use std::hint::black_box;
 
-const SETUP: Setup =
-    Setup { agents: 1000, clients: 16, moving: 1.0, lag: 6, ticks: 120, warm: 60, idle: 0, loss: 0.0, seed: 1 };
+const SETUP: Setup = Setup {
+    agents: 1000,
+    clients: 16,
+    moving: 1.0,
+    lag: 6,
+    ticks: 120,
+    warm: 60,
+    idle: 0,
+    loss: 0.0,
+    seed: 1,
+    bits: false,
+};
 
 /// A session of the workload's agents that has reached its steady state.
 fn steady(clients: usize) -> (Session, Motion) {

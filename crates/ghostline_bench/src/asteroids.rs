@@ -224,11 +224,10 @@ fn schema() -> GhostSchema {
     }
 }
 
-/// Runs the command: figures at `lag`, and the payload at lag 1 beside them.
-pub fn run(lag: u32) -> Report {
+/// Runs the command: figures at `lag` (with what the bits are spent on, if it is asked for), and the payload at lag 1 beside them.
+pub fn run(lag: u32, with_bits: bool) -> Report {
     let frames = frames(BODIES, SECONDS);
-    let at = |lag| replay(&frames, lag);
-    let (figures, shortest) = (at(lag), at(1));
+    let (figures, shortest) = (replay(&frames, lag, with_bits), replay(&frames, 1, false));
     let bits = |figures: &Figures| figures.bytes as f64 * 8.0 / (figures.frames * BODIES as u64).max(1) as f64;
     figures
         .report(Report::new("asteroids").count("lag", u64::from(lag)))
@@ -237,9 +236,10 @@ pub fn run(lag: u32) -> Report {
         .number("bits_per_update_lag_1", bits(&shortest))
         .number("kb_s_lag_1", shortest.kbit_s() / 8.0)
         .count("mismatches_lag_1", shortest.mismatches)
+        .bits(figures.bits)
 }
 
-fn replay(frames: &[Vec<[i32; 7]>], lag: u32) -> Figures {
+fn replay(frames: &[Vec<[i32; 7]>], lag: u32, bits: bool) -> Figures {
     let schema = schema();
     let bodies = frames.first().map_or(0, Vec::len);
     let replay = Replay {
@@ -251,6 +251,7 @@ fn replay(frames: &[Vec<[i32; 7]>], lag: u32) -> Figures {
         lag,
         loss: 0.0,
         seed: 1,
+        bits,
     };
     replay.run(|frame, body, row| {
         for (lane, value) in row.iter_mut().zip(&frames[frame][body]) {
@@ -270,8 +271,10 @@ mod tests {
         let bound = 50. * 0.04f64.powf(1. / 3.) * 100.;
         let farthest = frames.iter().flatten().map(|row| f64::from(row[0].abs())).fold(0., f64::max);
         assert!(farthest > 0.2 * bound && farthest < 2. * bound, "{farthest} of {bound}");
-        let figures = replay(&frames, 3);
+        let figures = replay(&frames, 3, true);
         assert_eq!(figures.mismatches, 0);
+        let bits = figures.bits.expect("asked for");
+        assert_eq!((bits.total_bits(), bits.unknown_bits), (8 * figures.bytes, 0));
         assert!(figures.moved > 0 && figures.bytes > 0);
     }
 }

@@ -2,6 +2,7 @@
 //! What `cubes` and `asteroids` replay through, and what the benches of encode and decode measure.
 
 use ghostline::snapshot::plain::{RowClient, RowServer, SendLimits};
+use ghostline::stats::SnapshotBits;
 use ghostline::wire::{
     ComponentSchema, Epoch, FieldKind, FieldSchema, GhostSchema, NetworkTick, Smoothing, SnapshotAcks,
 };
@@ -78,6 +79,16 @@ impl Session {
     pub fn lose(&mut self, share: f32, seed: u64) {
         self.loss = share;
         self.rng = Rng(seed);
+    }
+
+    /// From now on it is counted what the bits of packets are spent on.
+    pub fn count_bits(&mut self) {
+        self.server.count_bits();
+    }
+
+    /// What the bits of packets were spent on, if that was counted.
+    pub fn bits(&self) -> Option<&SnapshotBits> {
+        self.server.bits()
     }
 
     /// Sets the row of every ghost, by its number.

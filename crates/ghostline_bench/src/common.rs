@@ -6,7 +6,7 @@ use bevy_ecs::prelude::*;
 use bevy_math::{Quat, Vec3};
 use ghostline::prelude::*;
 use ghostline::snapshot::{GhostSendSystemData, newest_rows, visit_newest_rows};
-use ghostline::stats::NetworkStats;
+use ghostline::stats::{NetworkStats, SnapshotBits};
 use ghostline::transport::InProcessNetwork;
 use ghostline::world::{DriverContext, NetWorld, WorldId};
 use std::collections::VecDeque;
@@ -84,6 +84,8 @@ pub struct Setup {
     pub loss: f32,
     /// Of the losses.
     pub seed: u64,
+    /// Count what the bits are spent on. It takes time, which is measured with the encoding.
+    pub bits: bool,
 }
 
 /// One measured tick.
@@ -291,6 +293,9 @@ pub fn run(setup: Setup) -> Report {
     for _ in 0..setup.warm {
         workload.moving_frame();
     }
+    if setup.bits {
+        workload.server.world_mut().insert_resource(SnapshotBits::default());
+    }
     let mut costs = Vec::with_capacity(setup.ticks);
     for tick in 0..setup.ticks {
         costs.push(workload.moving_frame());
@@ -302,8 +307,9 @@ pub fn run(setup: Setup) -> Report {
             }
         }
     }
+    let bits = workload.server.world_mut().remove_resource::<SnapshotBits>();
     workload.settle();
-    summarise(setup, &workload, &costs)
+    summarise(setup, &workload, &costs).bits(bits)
 }
 
 fn summarise(setup: Setup, workload: &Workload, costs: &[TickCost]) -> Report {

@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub seed: u64,
     /// Trained tables, if any.
     pub tables: Option<&'a Path>,
+    /// Count what the bits are spent on.
+    pub bits: bool,
 }
 
 fn schema() -> GhostSchema {
@@ -102,6 +104,7 @@ pub fn run(options: &Options<'_>) -> Result<Report, String> {
         lag: options.lag,
         loss: options.loss,
         seed: options.seed,
+        bits: options.bits,
     };
     let figures = replay.run(|frame, cube, row| {
         let start = (frame * CUBES + cube) * VALUES;
@@ -113,7 +116,7 @@ pub fn run(options: &Options<'_>) -> Result<Report, String> {
         .count("lag", u64::from(options.lag))
         .text("tier", "fast")
         .number("loss", f64::from(options.loss));
-    Ok(figures.report(report))
+    Ok(figures.report(report).bits(figures.bits))
 }
 
 #[cfg(test)]
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     fn options(file: &Path) -> Options<'_> {
-        Options { file, lag: 6, tier: Tier::Fast, loss: 0.0, seed: 1, tables: None }
+        Options { file, lag: 6, tier: Tier::Fast, loss: 0.0, seed: 1, tables: None, bits: false }
     }
 
     #[test]

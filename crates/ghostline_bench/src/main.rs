@@ -47,6 +47,9 @@ enum Command {
         /// Ticks without motion after the agents have appeared.
         #[arg(long, default_value_t = 0)]
         idle: usize,
+        /// Print what the bits of packets are spent on, to the error output. Times are longer then.
+        #[arg(long)]
+        bits: bool,
     },
     /// Cube traces through the codec.
     Cubes {
@@ -67,6 +70,9 @@ enum Command {
         /// Trained tables.
         #[arg(long)]
         tables: Option<PathBuf>,
+        /// Print what the bits of packets are spent on, to the error output. Times are longer then.
+        #[arg(long)]
+        bits: bool,
     },
     /// What prediction costs beside the simulation that it repeats.
     Prediction {
@@ -115,6 +121,9 @@ enum Command {
         /// Age of the newest acknowledged baseline, in frames.
         #[arg(long, default_value_t = 3)]
         lag: u32,
+        /// Print what the bits of packets are spent on, to the error output. Times are longer then.
+        #[arg(long)]
+        bits: bool,
     },
 }
 
@@ -126,16 +135,16 @@ enum Tier {
 
 fn main() -> ExitCode {
     let report = match Arguments::parse().command {
-        Command::Common { n, c, p, lag, ticks, warm, loss, seed, idle } => {
-            let setup = Setup { agents: n, clients: c, moving: p, lag, ticks, warm, idle, loss, seed };
+        Command::Common { n, c, p, lag, ticks, warm, loss, seed, idle, bits } => {
+            let setup = Setup { agents: n, clients: c, moving: p, lag, ticks, warm, idle, loss, seed, bits };
             Ok(common::run(setup))
         }
-        Command::Cubes { file, lag, tier, loss, seed, tables } => {
+        Command::Cubes { file, lag, tier, loss, seed, tables, bits } => {
             let tier = match tier {
                 Tier::Fast => cubes::Tier::Fast,
                 Tier::Dense => cubes::Tier::Dense,
             };
-            cubes::run(&Options { file: &file, lag, tier, loss, seed, tables: tables.as_deref() })
+            cubes::run(&Options { file: &file, lag, tier, loss, seed, tables: tables.as_deref(), bits })
         }
         Command::Prediction { n, crowd, replay, wrong, work, frames } => {
             let wrong = match wrong {
@@ -148,7 +157,7 @@ fn main() -> ExitCode {
         Command::Thin { thin, full, ghosts, seconds, threads, udp } => {
             thin::run(thin::Setup { thin, full, ghosts, seconds, threads, udp })
         }
-        Command::Asteroids { lag } => Ok(asteroids::run(lag)),
+        Command::Asteroids { lag, bits } => Ok(asteroids::run(lag, bits)),
     };
     match report {
         Ok(report) => {

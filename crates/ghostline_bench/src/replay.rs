@@ -2,6 +2,7 @@
 //! `cubes` and `asteroids` bring the rows; `codec` is what they go through.
 
 use ghostline::snapshot::plain::SendLimits;
+use ghostline::stats::SnapshotBits;
 use ghostline::wire::GhostSchema;
 
 use crate::codec::Session;
@@ -26,6 +27,8 @@ pub struct Replay<'a> {
     pub loss: f32,
     /// Of the losses.
     pub seed: u64,
+    /// Count what the bits are spent on. It takes time, which is measured with the encoding.
+    pub bits: bool,
 }
 
 /// What a replay gave.
@@ -44,6 +47,8 @@ pub struct Figures {
     pub allocations: f64,
     /// Rows that are not the server's, and packets that could not be read.
     pub mismatches: u64,
+    /// What the bits of the counted frames were spent on, if it was asked for.
+    pub bits: Option<SnapshotBits>,
     rate: f64,
 }
 
@@ -81,6 +86,9 @@ impl Replay<'_> {
         let mut decode = Vec::with_capacity(counted);
         let (mut bytes, mut moved, mut allocations, mut mismatches) = (0, 0, 0, 0);
         for frame in 0..self.frames {
+            if self.bits && frame == self.first_counted {
+                session.count_bits();
+            }
             let mut changed = 0;
             session.set_rows(|ghost, lanes| {
                 let mut new = [0; 16];
@@ -113,6 +121,7 @@ impl Replay<'_> {
             decode_us: median(&mut decode),
             allocations: allocations as f64 / counted.max(1) as f64,
             mismatches,
+            bits: session.bits().cloned(),
             rate: self.rate,
         }
     }

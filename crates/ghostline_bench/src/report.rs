@@ -1,16 +1,18 @@
 //! One line of JSON per run: the figures that every command gives, then its own.
 
+use ghostline::stats::SnapshotBits;
 use std::fmt::Write;
 
 /// A line of JSON in the making.
 pub struct Report {
     line: String,
+    bits: Option<SnapshotBits>,
 }
 
 impl Report {
     /// A line that begins with the command's name.
     pub fn new(command: &str) -> Self {
-        Self { line: format!("{{\"command\":\"{command}\"") }
+        Self { line: format!("{{\"command\":\"{command}\""), bits: None }
     }
 
     /// Adds a number, with three decimals if it has any.
@@ -31,10 +33,20 @@ impl Report {
         self
     }
 
-    /// Prints the line.
-    #[expect(clippy::print_stdout, reason = "the line is what the command is for")]
-    pub fn print(self) {
+    /// Adds what the bits of packets were spent on: a table beside the line, if it was counted.
+    pub fn bits(mut self, bits: Option<SnapshotBits>) -> Self {
+        self.bits = bits;
+        self
+    }
+
+    /// Prints the line, and the table to the error output.
+    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the line is what the command is for")]
+    pub fn print(mut self) {
+        let bits = self.bits.take();
         println!("{}", self.line());
+        if let Some(bits) = bits {
+            eprintln!("{bits}");
+        }
     }
 
     /// The line.

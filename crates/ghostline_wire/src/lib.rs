@@ -55,7 +55,7 @@ pub use predicted::{
     BaseRows, CLASSES, FieldModel, ModelName, Order, PredictionBase, RowCoder, RowForm, RowModel, SILENT, Steps,
 };
 pub use quantise::{QuantiseStats, dequantise, quantise};
-pub use row::{decode_row, encode_row, is_absolute_row_below};
+pub use row::{decode_row, decode_row_by_component, encode_row, is_absolute_row_below};
 pub use rpc::{
     FrameIter, FrameTooLarge, RpcFrame, RpcName, RpcNaming, UNRELIABLE_RPC_HEADER_BYTES, begin_packet,
     begin_unreliable_packet, frames, named_frames, push_frame, split_unreliable_packet,

@@ -147,6 +147,22 @@ pub fn decode_row(
     row: &mut [u32],
     input: &mut BitReader<'_>,
 ) -> Result<(), DecodeError> {
+    decode_row_by_component(layout, base, row, input, |_| ())
+}
+
+/// Reads a row as [`decode_row`] does, and calls `after` behind the bits of each component, which begin with its flags: to see what a row's bits
+/// are spent on.
+///
+/// # Errors
+/// As [`decode_row`].
+#[inline]
+pub fn decode_row_by_component(
+    layout: &RowLayout,
+    base: Option<&[u32]>,
+    row: &mut [u32],
+    input: &mut BitReader<'_>,
+    mut after: impl FnMut(&BitReader<'_>),
+) -> Result<(), DecodeError> {
     let lanes = layout.lanes();
     let base = base.unwrap_or(&layout.zero);
     if row.len() != lanes || base.len() != lanes {
@@ -157,22 +173,28 @@ pub fn decode_row(
     let mut fields = layout.fields.as_slice();
     let mut rest = row;
     for component in &layout.components {
-        let (Some(own_fields), Some(mut lanes)) =
+        let (Some(own_fields), Some(lanes)) =
             (fields.split_off(..component.fields as usize), rest.split_off_mut(..component.lanes as usize))
         else {
             return Ok(());
         };
-        if !one_component && !input.read_bool()? {
-            continue;
+        if one_component || input.read_bool()? {
+            decode_fields(own_fields, lanes, input)?;
         }
-        let one_field = own_fields.len() == 1;
-        for field in own_fields {
-            let Some(lanes) = lanes.split_off_mut(..usize::from(field.lanes)) else {
-                return Ok(());
-            };
-            if one_field || input.read_bool()? {
-                decode_field(field, lanes, input)?;
-            }
+        after(input);
+    }
+    Ok(())
+}
+
+#[inline]
+fn decode_fields(fields: &[FieldLayout], mut lanes: &mut [u32], input: &mut BitReader<'_>) -> Result<(), DecodeError> {
+    let one_field = fields.len() == 1;
+    for field in fields {
+        let Some(lanes) = lanes.split_off_mut(..usize::from(field.lanes)) else {
+            return Ok(());
+        };
+        if one_field || input.read_bool()? {
+            decode_field(field, lanes, input)?;
         }
     }
     Ok(())
@@ -240,6 +262,27 @@ mod tests {
         encode(&layout, &[0, 0, 0, 4], None);
         // 1, 1 with a zig-zag of 2 (4 bits) and two zeros (2 bits each); 0.
         assert_eq!(encode(&layout, &[2, 2, 3, 4], Some(&base)).bit_len(), 1 + 4 + 2 + 2 + 1);
+    }
+
+    #[test]
+    fn every_bit_belongs_to_a_component() {
+        let layout =
+            layout(&[&[field(FieldKind::Vec3, 100)], &[], &[field(FieldKind::U8, 0), field(FieldKind::F32, 0)]]);
+        let base = [1, 2, 3, 4, 5];
+        let bits_of = |row: &[u32]| {
+            let out = encode(&layout, row, Some(&base));
+            let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+            let (mut ends, mut read) = (vec![out.bit_len()], [0; 5]);
+            let after = |input: &BitReader<'_>| ends.push(input.remaining_bits());
+            assert_eq!(decode_row_by_component(&layout, Some(&base), &mut read, &mut input, after), Ok(()));
+            assert_eq!(read, row);
+            ends.windows(2).map(|pair| pair[0] - pair[1]).collect::<Vec<_>>()
+        };
+        assert_eq!(bits_of(&base), [1, 1, 1]);
+        // A difference of 1 is a zig-zag of 2: 4 bits.
+        assert_eq!(bits_of(&[1, 3, 3, 4, 5]), [1 + 2 + 4 + 2, 1, 1]);
+        assert_eq!(bits_of(&[1, 2, 3, 5, 5]), [1, 1, 1 + 1 + 4 + 1]);
+        assert_eq!(bits_of(&[1, 2, 3, 4, 6]), [1, 1, 1 + 1 + 1 + 32]);
     }
 
     #[test]

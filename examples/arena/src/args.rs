@@ -49,6 +49,10 @@ pub struct Args {
     #[arg(long, global = true, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Reports what the server's snapshots are made of, by ghost type and component.
+    #[arg(long, global = true)]
+    pub bits: bool,
+
     #[command(flatten)]
     pub link: LinkArgs,
 

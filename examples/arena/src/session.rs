@@ -5,7 +5,7 @@ use bevy_ecs::prelude::{Entity, World};
 use cpu_time::ThreadTime;
 use ghostline::connection::{ConnectionState, NetworkSnapshotAck};
 use ghostline::prelude::*;
-use ghostline::stats::PredictionStats;
+use ghostline::stats::{PredictionStats, SnapshotBits};
 use ghostline::transport::{DriverId, DriverSettings, LinkProfile, ServerAddress};
 use ghostline::world::{DefaultDrivers, InProcessDrivers, NetWorld, ServerIdentity};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -47,6 +47,7 @@ pub struct Session {
     was_connected: bool,
     is_virtual: bool,
     thin_clients: u32,
+    counts_bits: bool,
     baseline: Baseline,
     is_at_rest: bool,
     /// How far the game has fallen behind the clock on the wall since it began.
@@ -87,6 +88,7 @@ impl Session {
             was_connected: false,
             is_virtual: args.virtual_time,
             thin_clients: args.thin_clients(),
+            counts_bits: args.bits,
             baseline: Baseline::default(),
             is_at_rest: false,
             behind: Duration::ZERO,
@@ -163,6 +165,10 @@ impl Session {
         self.samples = self.samples.begun_anew();
         self.baseline = Baseline::of(self);
         self.behind = Duration::ZERO;
+        let server = self.worlds.iter_mut().find(|world| world.kind().is_server());
+        if let Some(server) = server.filter(|_| self.counts_bits) {
+            server.world_mut().insert_resource(SnapshotBits::default());
+        }
     }
 
     /// Where everything stood when the game began.

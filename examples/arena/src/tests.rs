@@ -50,6 +50,17 @@ fn equal_seeds_play_equal_games_and_others_do_not() {
 }
 
 #[test]
+fn the_report_says_what_the_bits_of_snapshots_are_for_if_asked_to() {
+    let (.., asked, _) = play("--seconds 2 --bits");
+    let asked = asked.to_string();
+    for line in ["player ", "  Position ", "before each row", "headers "] {
+        assert!(asked.contains(line), "{line:?} is not in: {asked}");
+    }
+    let (.., report, _) = play("--seconds 2");
+    assert!(!report.to_string().contains("before each row"), "{report}");
+}
+
+#[test]
 fn progress_is_told_once_per_second() {
     let (.., out) = play("--seconds 3");
     let lines: Vec<&str> = out.lines().collect();

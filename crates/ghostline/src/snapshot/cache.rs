@@ -517,7 +517,7 @@ impl RowCache {
 }
 
 /// The rows that a slot is predicted from, as far as the server still has them.
-fn base_rows<'a>(
+pub(super) fn base_rows<'a>(
     base: PredictionBase,
     place: usize,
     newest: super::slab::RowsAt<'a>,

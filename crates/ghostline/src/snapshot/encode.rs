@@ -5,6 +5,7 @@ use ghostline_wire::{NetworkTick, PrefabEntry, RowLayout, RowModel, limits};
 
 use super::cache::RowCache;
 use super::connection::SnapshotSendState;
+use super::meter::{BitMeter, Origin};
 use super::packet::Packet;
 use super::priority::{Candidate, Candidates, RowSizes};
 use super::store::{Chunk, RowStore};
@@ -111,6 +112,8 @@ pub(crate) struct Encoder {
     cache: RowCache,
     candidates: Candidates,
     sizes: RowSizes,
+    /// Where the bits of packets are counted.
+    pub meter: BitMeter,
     pub counts: EncodeCounts,
     /// A type with a ghost that the driver's largest message can't hold.
     pub too_large: Option<u16>,
@@ -185,7 +188,7 @@ impl Encoder {
         if !is_first && self.packet.is_empty() {
             return false;
         }
-        let Self { packet, cache, sizes, counts, .. } = self;
+        let Self { packet, cache, sizes, meter, counts, .. } = self;
         let bytes = packet.finish(request, store, state, is_first, cache, sizes, counts);
         if !transmit(bytes) {
             return false;
@@ -194,6 +197,9 @@ impl Encoder {
         counts.packets += 1;
         counts.bytes += bytes.len() as u64;
         packet.note_sent(request, state);
+        if meter.counted.is_some() {
+            meter.count(packet.bytes(), packet.bodies(), Origin { request, store, models: &cache.models });
+        }
         true
     }
 

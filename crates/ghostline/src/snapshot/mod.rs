@@ -16,6 +16,8 @@ mod encode;
 #[cfg(feature = "server")]
 mod learning;
 #[cfg(feature = "server")]
+mod meter;
+#[cfg(feature = "server")]
 mod models;
 #[cfg(feature = "server")]
 mod named;

@@ -64,6 +64,15 @@ struct Piece {
     len: usize,
 }
 
+/// The body of a chunk, for those who want to know what became of it.
+pub(super) struct PlacedBody {
+    pub chunk: usize,
+    /// The slots whose rows are there.
+    pub changed: u64,
+    /// Begin and length of its rows in the cache, if they lie there as they are here.
+    pub copied: Option<(usize, usize)>,
+}
+
 /// A packet in the making, and its buffers, used again for the next.
 #[derive(Default)]
 pub(super) struct Packet {
@@ -409,6 +418,23 @@ impl Packet {
             told_ghosts: self.told_ghosts,
         };
         state.note_sent(request.tick, content);
+    }
+
+    /// What was written.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bits.as_bytes()
+    }
+
+    /// The bodies that it holds, in their order.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = PlacedBody> {
+        self.chosen.iter().map(|chosen| PlacedBody {
+            chunk: chosen.chunk,
+            changed: chosen.changed,
+            copied: match self.pieces.get(chosen.pieces.clone()) {
+                Some([Piece { is_exception: false, new_age: 0, start, len }]) => Some((*start, *len)),
+                _ => None,
+            },
+        })
     }
 
     /// Bytes of its buffers.

@@ -13,7 +13,7 @@ use super::encode::{EncodeRequest, EncodeType, Encoder};
 use super::store::RowStore;
 use super::sweep::sweep;
 use crate::ghost::Slot;
-use crate::stats::SnapshotConnectionStats;
+use crate::stats::{SnapshotBits, SnapshotConnectionStats};
 
 /// How much one client is sent in one tick.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,7 @@ pub struct EncodeTotals {
 /// The server's side: the rows of all ghosts, and what each client is known to hold.
 pub struct RowServer {
     store: RowStore,
+    schemas: Vec<GhostSchema>,
     types: Vec<EncodeType>,
     encoder: Encoder,
     clients: Vec<Peer>,
@@ -101,6 +102,7 @@ impl RowServer {
         let lanes = types.iter().map(|ty| ty.layout.lanes()).collect();
         Self {
             store: RowStore::new(lanes),
+            schemas: schemas.to_vec(),
             types,
             encoder: Encoder::default(),
             clients: Vec::new(),
@@ -243,6 +245,18 @@ impl RowServer {
     /// Counts since the server was made.
     pub fn totals(&self) -> EncodeTotals {
         self.totals
+    }
+
+    /// From now on it is counted what the bits of packets are spent on.
+    pub fn count_bits(&mut self) {
+        let mut bits = SnapshotBits::default();
+        bits.name_types(self.schemas.iter());
+        self.encoder.meter.counted = Some(bits);
+    }
+
+    /// What the bits of packets were spent on; `None` if that is not counted.
+    pub fn bits(&self) -> Option<&SnapshotBits> {
+        self.encoder.meter.counted.as_ref()
     }
 
     /// Counters of one client's snapshots.

@@ -11,7 +11,7 @@ use super::settings::{GhostSendSystemData, MIN_SNAPSHOT_BYTES, NetworkStreamSnap
 use super::sweep::sweep;
 use crate::connection::{NetworkSnapshotAck, NetworkStreamDriver, NetworkStreamInGame, live_connections, own_handle};
 use crate::ghost::GhostRegistry;
-use crate::stats::{NetworkStats, SnapshotConnectionStats};
+use crate::stats::{NetworkStats, SnapshotBits, SnapshotConnectionStats};
 use crate::time::{ClientServerTickRate, NetworkTime, max_send_rate_interval};
 use crate::world::FrameClock;
 
@@ -31,6 +31,7 @@ pub fn send(world: &mut World) {
         in_game.extend(live_connections(world).filter(|&entity| world.get::<NetworkStreamInGame>(entity).is_some()));
         follow_in_game(world, &mut snapshots);
         if !is_catch_up || rate.send_snapshots_for_catch_up_ticks {
+            begin_counting(world, &mut snapshots);
             snapshots.collect(world, tick);
             let interval = rate.send_interval().max(1);
             for ty in &mut snapshots.types {
@@ -45,10 +46,26 @@ pub fn send(world: &mut World) {
             for &entity in in_game.iter().skip(start).take(share) {
                 send_to(world, &mut snapshots, entity, now);
             }
+            end_counting(world, &mut snapshots);
             sweep_rows(world, &mut snapshots, tick, &in_game);
         }
         snapshots.in_game = in_game;
     });
+}
+
+/// The bits of what is sent now are counted, if the world wants to know them.
+fn begin_counting(world: &mut World, snapshots: &mut ServerSnapshots) {
+    let counted = world.get_resource_mut::<SnapshotBits>().map(|mut bits| std::mem::take(&mut *bits));
+    snapshots.encoder.meter.counted = counted.map(|mut bits| {
+        bits.name_types(world.resource::<GhostRegistry>().types.iter().map(|ty| &ty.schema));
+        bits
+    });
+}
+
+fn end_counting(world: &mut World, snapshots: &mut ServerSnapshots) {
+    if let Some(counted) = snapshots.encoder.meter.counted.take() {
+        *world.resource_mut::<SnapshotBits>() = counted;
+    }
 }
 
 /// When a snapshot is made.

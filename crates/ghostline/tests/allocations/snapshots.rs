@@ -3,7 +3,7 @@
 use ghostline::prelude::*;
 use ghostline::schedule::SIMULATION_PASS;
 use ghostline::snapshot::GhostSendSystemData;
-use ghostline::stats::NetworkStats;
+use ghostline::stats::{NetworkStats, SnapshotBits};
 use ghostline_testkit::{FRAME, Fleet, LinkProfile};
 
 use crate::{Game, Position, Walker, client_frame, run_watched};
@@ -31,7 +31,20 @@ fn fleet(clients: usize) -> Fleet {
 
 #[test]
 fn snapshots_are_collected_encoded_and_handed_over_without_an_allocation() {
+    watch_sending(fleet(4));
+}
+
+#[test]
+fn it_is_counted_what_the_bits_are_for_without_an_allocation() {
     let mut fleet = fleet(4);
+    fleet.server().world_mut().insert_resource(SnapshotBits::default());
+    let mut fleet = watch_sending(fleet);
+    let bits = fleet.server().world().resource::<SnapshotBits>();
+    assert!(bits.of("walker", "Position").is_some_and(|bits| bits > 2_000 * 200), "{bits}");
+}
+
+/// A server's ticks with 500 ghosts that move, and four clients.
+fn watch_sending(mut fleet: Fleet) -> Fleet {
     let mut all = 0;
     for frame in 0..200 {
         for client in 0..4 {
@@ -50,6 +63,7 @@ fn snapshots_are_collected_encoded_and_handed_over_without_an_allocation() {
         }
     }
     assert_eq!(all, 0);
+    fleet
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod lifetimes;
 mod loss_statistics;
 mod migration;
 mod owners;
+mod packet_bits;
 mod parts;
 mod pauses;
 mod prediction;

@@ -1,5 +1,6 @@
 //! The snapshot engine below the ECS, with any schema of integers, any history of rows and any link: what a client holds is the server's row of
-//! its tick, bit for bit, and in the end it is the present one. No packet is larger than rows without baselines would make it.
+//! its tick, bit for bit, and in the end it is the present one. No packet is larger than rows without baselines would make it. And it is known of
+//! every bit what it is for.
 
 use crate::dice::Dice;
 use ghostline::snapshot::plain::{RowClient, RowServer, SendLimits, TypeSettings};
@@ -145,6 +146,7 @@ impl Game {
     fn new(clients: usize, dice: &mut Dice) -> Self {
         let schemas = any_schemas(dice);
         let mut server = RowServer::new(&schemas);
+        server.count_bits();
         for ghost_type in 0..schemas.len() {
             let send_interval_ticks = 1 + dice.below(8).saturating_sub(5) as u32;
             let settings = TypeSettings {
@@ -254,6 +256,8 @@ impl Game {
                 (0..copies).for_each(|_| packets.push((delay(dice), packet.to_vec())));
                 true
             });
+            let bits = self.server.bits().expect("they are counted");
+            assert_eq!((bits.total_bits(), bits.unknown_bits), (8 * self.server.totals().bytes, 0), "{weather:?}");
             let client = &mut peer.client;
             peer.packets.retain(|(due, packet)| {
                 if *due <= now {

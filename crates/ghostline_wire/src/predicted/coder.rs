@@ -306,6 +306,38 @@ impl RowCoder {
         row: &mut [u32],
         input: &mut BitReader<'_>,
     ) -> Result<(), DecodeError> {
+        let lanes = self.expect(form, from, row)?;
+        match form {
+            RowForm::Usual => decode_usual(&self.fields, lanes, row, input),
+            RowForm::Mixed => self.decode_mixed(lanes, row, input, |_| ()),
+            RowForm::Flagged | RowForm::Plain => self.decode_flagged(lanes, row, input, |_| ()),
+        }
+    }
+
+    /// Reads a row as [`decode`](Self::decode) does, and calls `after` behind the bits of each component, which begin with its flags: to see what
+    /// a row's bits are spent on.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_by_component(
+        &self,
+        form: RowForm,
+        from: BaseRows<'_>,
+        row: &mut [u32],
+        input: &mut BitReader<'_>,
+        after: impl FnMut(&BitReader<'_>),
+    ) -> Result<(), DecodeError> {
+        let lanes = self.expect(form, from, row)?;
+        match form {
+            RowForm::Usual => self.decode_usual_by_component(lanes, row, input, after),
+            RowForm::Mixed => self.decode_mixed(lanes, row, input, after),
+            RowForm::Flagged | RowForm::Plain => self.decode_flagged(lanes, row, input, after),
+        }
+    }
+
+    /// Makes the row what it is expected to be.
+    #[inline]
+    fn expect<'a>(&'a self, form: RowForm, from: BaseRows<'a>, row: &mut [u32]) -> Result<Lanes<'a>, DecodeError> {
         let count = self.lanes.len();
         let lengths = [row.len(), from.base.len(), from.earlier.len(), from.earliest.len()];
         if lengths != [count; 4] || form == RowForm::Plain {
@@ -315,12 +347,29 @@ impl RowCoder {
         for (lane, (((plan, base), earlier), earliest)) in row.iter_mut().zip(before) {
             *lane = plan.steps.expect(*base, *earlier, *earliest);
         }
-        let lanes = Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier };
-        match form {
-            RowForm::Usual => decode_usual(&self.fields, lanes, row, input),
-            RowForm::Mixed => self.decode_mixed(lanes, row, input),
-            RowForm::Flagged | RowForm::Plain => self.decode_flagged(lanes, row, input),
+        Ok(Lanes { plans: &self.lanes, base: from.base, earlier: from.earlier })
+    }
+
+    /// As [`decode_usual`], which knows of no components because it is faster so.
+    fn decode_usual_by_component(
+        &self,
+        mut lanes: Lanes<'_>,
+        mut row: &mut [u32],
+        input: &mut BitReader<'_>,
+        mut after: impl FnMut(&BitReader<'_>),
+    ) -> Result<(), DecodeError> {
+        let mut fields = self.fields.as_slice();
+        for component in &self.components {
+            for field in fields.split_off(..component.fields as usize).unwrap_or_default() {
+                let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
+                let own_lanes = lanes.take(field.lanes);
+                if field.usual {
+                    field.decode(own_lanes, own, false, input)?;
+                }
+            }
+            after(input);
         }
+        Ok(())
     }
 
     fn decode_mixed(
@@ -328,6 +377,7 @@ impl RowCoder {
         mut lanes: Lanes<'_>,
         mut row: &mut [u32],
         input: &mut BitReader<'_>,
+        mut after: impl FnMut(&BitReader<'_>),
     ) -> Result<(), DecodeError> {
         let mut fields = self.fields.as_slice();
         for component in &self.components {
@@ -340,6 +390,7 @@ impl RowCoder {
                     field.decode(own_lanes, own, !field.usual, input)?;
                 }
             }
+            after(input);
         }
         Ok(())
     }
@@ -349,6 +400,7 @@ impl RowCoder {
         mut lanes: Lanes<'_>,
         mut row: &mut [u32],
         input: &mut BitReader<'_>,
+        mut after: impl FnMut(&BitReader<'_>),
     ) -> Result<(), DecodeError> {
         let mut fields = self.fields.as_slice();
         for component in &self.components {
@@ -361,6 +413,7 @@ impl RowCoder {
                     field.decode(own_lanes, own, true, input)?;
                 }
             }
+            after(input);
         }
         Ok(())
     }
@@ -536,6 +589,38 @@ mod tests {
         }
 
         #[test]
+        fn every_bit_of_a_row_belongs_to_its_form_or_to_the_component_that_it_tells_of(
+            layout in any_layout(),
+            lanes in proptest::collection::vec(lane(), 192),
+            seed in proptest::collection::vec(any::<u8>(), 1..40),
+            other in (0..4usize, proptest::collection::vec(lane(), 64)),
+        ) {
+            let count = layout.lanes();
+            let from = BaseRows { base: &lanes[..count], earlier: &lanes[64..][..count], earliest: &lanes[128..][..count] };
+            let mut coder = RowCoder::default();
+            coder.prepare(&layout, PredictionBase { age: 6, span: 3, curved: true }, &model(&layout, &seed));
+            let mut row: Vec<u32> =
+                (0..count).map(|i| coder.lanes[i].steps.expect(from.base[i], from.earlier[i], from.earliest[i])).collect();
+            clean(&layout, &mut row);
+            let (form, before) = bits_by_component(&mut coder, from, &row);
+            // Whatever becomes of one component, the others take the same bits, unless the row gets another form.
+            let (which, values) = other;
+            let mut begin = 0;
+            for (number, component) in layout.components.iter().enumerate() {
+                let end = begin + component.lanes as usize;
+                if number == which {
+                    row[begin..end].copy_from_slice(&values[begin..end]);
+                }
+                begin = end;
+            }
+            clean(&layout, &mut row);
+            let (new_form, after) = bits_by_component(&mut coder, from, &row);
+            for (number, (before, after)) in before.iter().zip(&after).enumerate() {
+                prop_assert!(number == which || new_form != form || before == after, "{number}: {before} then {after} bits");
+            }
+        }
+
+        #[test]
         fn any_bits_end_in_a_row_or_an_error(
             layout in any_layout(),
             seed in proptest::collection::vec(any::<u8>(), 1..40),
@@ -553,6 +638,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The form of a row and the bits of each component; all of them together are what was written.
+    fn bits_by_component(coder: &mut RowCoder, from: BaseRows<'_>, row: &[u32]) -> (RowForm, Vec<usize>) {
+        let mut out = BitWriter::new();
+        coder.encode(from, row, &mut out);
+        let mut input = BitReader::with_bits(out.as_bytes(), out.bit_len());
+        let form = RowForm::read(&mut input).unwrap();
+        let mut ends = vec![input.remaining_bits()];
+        let mut decoded = vec![9; row.len()];
+        let after = |input: &BitReader<'_>| ends.push(input.remaining_bits());
+        assert_eq!(coder.decode_by_component(form, from, &mut decoded, &mut input, after), Ok(()));
+        assert_eq!((decoded.as_slice(), input.remaining_bits()), (row, 0));
+        assert_eq!(ends.len(), coder.components.len() + 1);
+        // Layouts without a component have no bits.
+        assert_eq!(ends.last(), Some(&0));
+        (form, ends.windows(2).map(|pair| pair[0] - pair[1]).collect())
     }
 
     fn coder(layout: &RowLayout, edit: impl FnOnce(&mut RowModel)) -> RowCoder {
@@ -581,6 +683,20 @@ mod tests {
         // 01, the usual lanes, 1 and the code of a difference of 1.
         let (bits, bytes) = encode(&mut coder, &base, &earlier, &[160, 10u32.wrapping_neg(), 7, 10]);
         assert_eq!((bits, bytes), (2 + 3 + 1 + 3, vec![0b0011_1110, 1]));
+    }
+
+    #[test]
+    fn each_component_has_the_bits_of_its_flags_and_of_its_lanes() {
+        let layout = layout(&[&[FieldKind::Vec3], &[FieldKind::U8, FieldKind::Bool], &[FieldKind::U8]]);
+        let mut coder = coder(&layout, |model| model.fields[0] = USUAL_SLOPE);
+        let (base, earlier) = ([100, 50, 7, 9, 0, 3], [70, 80, 7, 8, 0, 3]);
+        let from = BaseRows { base: &base, earlier: &earlier, earliest: &earlier };
+        let expected = [160, 10u32.wrapping_neg(), 7, 9, 0, 3];
+        assert_eq!(bits_by_component(&mut coder, from, &expected), (RowForm::Usual, vec![3, 0, 0]));
+        let mut row = expected;
+        row[4] = 1;
+        // The second: one of two differs, the first does not, the second does and is 1. The third: it does not differ.
+        assert_eq!(bits_by_component(&mut coder, from, &row), (RowForm::Mixed, vec![3, 1 + 1 + 1 + 1, 1]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod traffic;
 
 use bevy_ecs::prelude::{Entity, With, World};
 use ghostline::prelude::*;
-use ghostline::stats::{NetworkStats, PredictionStats};
+use ghostline::stats::{NetworkStats, PredictionStats, SnapshotBits};
 use ghostline::world::NetWorld;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ struct ServerFigures {
     ticks: u32,
     ghosts: (usize, usize, usize),
     stats: NetworkStats,
+    /// If they were to be counted.
+    bits: Option<SnapshotBits>,
 }
 
 /// What is known of the client that is no thin one.
@@ -108,6 +110,7 @@ fn server_figures(session: &mut Session) -> Option<ServerFigures> {
         ticks: ticks.saturating_sub(begin.ticks),
         ghosts: (count::<Player>(server), count::<Wanderer>(server), count::<Bolt>(server)),
         stats: begin.since(server.resource::<NetworkStats>()),
+        bits: server.get_resource::<SnapshotBits>().cloned(),
     })
 }
 

@@ -46,6 +46,9 @@ impl fmt::Display for Report {
         self.fmt_cpu(f)?;
         self.fmt_sockets(f, seconds)?;
         self.fmt_players(f)?;
+        if let Some(bits) = self.server.as_ref().and_then(|server| server.bits.as_ref()) {
+            writeln!(f, "\n{bits}")?;
+        }
         writeln!(f, "\ninvariants")?;
         for invariant in &self.invariants {
             let verdict = if invariant.complaints.is_empty() { "ok    " } else { "FAILED" };
