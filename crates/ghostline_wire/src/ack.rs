@@ -32,6 +32,19 @@ impl PacketSequence {
     pub const fn is_newer_than(self, other: Self) -> bool {
         self.since(other) > 0
     }
+
+    /// As [`since`](Self::since), but the direction is known from the ticks of the packets: `ticks` is by how many this one's is newer. So a
+    /// packet that is newer for sure is up to 65,535 after another, however many were lost between them, and an older one so many before. Of
+    /// packets of one tick it is the nearer direction.
+    #[must_use]
+    pub const fn since_by_tick(self, older: Self, ticks: i32) -> i32 {
+        let ahead = self.0.wrapping_sub(older.0);
+        match ticks {
+            1.. => ahead as i32,
+            0 => ahead.cast_signed() as i32,
+            _ => (ahead as i32).wrapping_sub(if ahead == 0 { 0 } else { 1 << 16 }),
+        }
+    }
 }
 
 /// A stretch of a connection that is complete in itself: 8 bits that wrap.
@@ -87,30 +100,35 @@ impl ReceivedPackets {
         self.acks = None;
     }
 
-    /// Notes a packet and tells what it is to the others.
+    /// Notes a packet of which nothing but its number is known, and tells what it is to the others.
     pub fn receive(&mut self, sequence: PacketSequence) -> Reception {
+        self.receive_by_tick(sequence, 0)
+    }
+
+    /// Notes a packet and tells what it is to the others. `ticks` is by how many its tick is newer than that of the newest packet so far.
+    pub fn receive_by_tick(&mut self, sequence: PacketSequence, ticks: i32) -> Reception {
         let Some(acks) = &mut self.acks else {
             // Numbers begin at 0, so this many packets were sent in the epoch so far.
             let sent = u32::from(sequence.0).saturating_add(1);
             self.acks = Some(SnapshotAcks { newest: sequence, mask: [1, 0, 0, 0], len: sent.min(ACK_WINDOW) as u16 });
             return Reception::New;
         };
-        if sequence.is_newer_than(acks.newest) {
-            let steps = u32::from(sequence.since(acks.newest).unsigned_abs());
+        let distance = sequence.since_by_tick(acks.newest, ticks);
+        let steps = distance.unsigned_abs();
+        if distance > 0 {
             acks.mask = shifted(acks.mask, steps);
             set_bit(&mut acks.mask, 0);
             acks.newest = sequence;
             acks.len = u32::from(acks.len).saturating_add(steps).min(ACK_WINDOW) as u16;
             return Reception::New;
         }
-        let age = u32::from(acks.newest.0.wrapping_sub(sequence.0));
-        if age >= u32::from(acks.len) {
+        if steps >= u32::from(acks.len) {
             return Reception::TooOld;
         }
-        if bit(&acks.mask, age) {
+        if bit(&acks.mask, steps) {
             return Reception::Duplicate;
         }
-        set_bit(&mut acks.mask, age);
+        set_bit(&mut acks.mask, steps);
         Reception::Late
     }
 
@@ -330,6 +348,30 @@ mod tests {
         assert!(Epoch(0).is_newer_than(Epoch(255)));
         assert!(!Epoch(255).is_newer_than(Epoch(0)) && !Epoch(7).is_newer_than(Epoch(7)));
         assert_eq!(Epoch(255).next(), Epoch(0));
+    }
+
+    #[test]
+    fn ticks_tell_the_direction_of_numbers_that_wrap() {
+        let since = |new, old, ticks| PacketSequence(new).since_by_tick(PacketSequence(old), ticks);
+        let newer = [(5, 5, 0), (1, 0, 1), (1, 65_535, 2), (130, 120, 10), (5, 6, 65_535), (40_000, 0, 40_000)];
+        for (new, old, distance) in newer {
+            assert_eq!(since(new, old, 1), distance, "{new} is newer than {old}");
+        }
+        let older = [(0, 1, -1), (0, 65_535, -65_535), (65_535, 1, -2), (130, 120, -65_526), (6, 5, -65_535)];
+        for (new, old, distance) in older {
+            assert_eq!(since(new, old, -1), distance, "{new} is older than {old}");
+        }
+        assert_eq!((since(130, 120, 0), since(120, 130, 0), since(5, 5, 0)), (10, -10, 0), "the nearer way");
+    }
+
+    #[test]
+    fn after_forty_thousand_lost_packets_the_next_is_new_if_its_tick_is() {
+        let mut packets = received(&[7]);
+        assert_eq!(packets.receive(PacketSequence(40_007)), Reception::TooOld);
+        assert_eq!(packets.receive_by_tick(PacketSequence(40_007), 3), Reception::New);
+        assert_eq!(packets.acks().unwrap().count(), 256);
+        assert_eq!(packets.receive_by_tick(PacketSequence(7), -3), Reception::TooOld);
+        assert_eq!(packets.receive_by_tick(PacketSequence(40_006), -1), Reception::Late);
     }
 
     #[test]

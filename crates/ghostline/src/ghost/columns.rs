@@ -25,14 +25,36 @@ pub(crate) trait ColumnCollector: Send + Sync {
 /// Rows whose change ticks are looked at together.
 const STRETCH: usize = 64;
 
-/// As [`Tick::is_newer_than`], in a form that works for many at once. Both agree because no tick here is older than Bevy's bound on ages:
-/// it keeps ticks within it.
-fn is_newer(tick: Tick, last_run: Tick, this_run: Tick) -> bool {
-    this_run.get().wrapping_sub(tick.get()) < this_run.get().wrapping_sub(last_run.get())
+/// The time since the last collection, in change ticks.
+#[derive(Clone, Copy)]
+struct Since {
+    this_run: u32,
+    /// Change ticks since then.
+    window: u32,
+    /// An age with any of these bits is beyond the window.
+    far: u32,
 }
 
-fn any_newer(ticks: &[Tick], last_run: Tick, this_run: Tick) -> bool {
-    ticks.iter().fold(false, |any, tick| any | is_newer(*tick, last_run, this_run))
+impl Since {
+    fn new(last_run: Tick, this_run: Tick) -> Self {
+        let window = this_run.get().wrapping_sub(last_run.get());
+        let far = window.checked_next_power_of_two().map_or(0, |power| !(power - 1));
+        Self { this_run: this_run.get(), window, far }
+    }
+
+    fn age(self, tick: Tick) -> u32 {
+        self.this_run.wrapping_sub(tick.get())
+    }
+
+    /// As [`Tick::is_newer_than`]. Both agree because no tick here is older than Bevy's bound on ages: it keeps ticks within it.
+    fn contains(self, tick: Tick) -> bool {
+        self.age(tick) < self.window
+    }
+
+    /// Whether any of them may lie in it; no is certain. In a form that works for many at once, on any machine.
+    fn may_contain_any(self, ticks: &[Tick]) -> bool {
+        ticks.iter().fold(false, |any, tick| any | (self.age(*tick) & self.far == 0))
+    }
 }
 
 pub(crate) struct Column<C: GhostComponent> {
@@ -58,6 +80,7 @@ impl<C: GhostComponent> ColumnCollector for Column<C> {
         self.query.update_archetypes(world);
         let lanes = &mut self.lanes;
         let any_fresh = rows.any_fresh();
+        let since = Since::new(last_run, this_run);
         let mut write = |instance: &GhostInstance, component: &C, changed: bool| {
             let Some(slot) = instance.slot() else { return };
             let Some(first_lane) = lane_of_type.get(usize::from(instance.ghost_type)).copied().flatten() else {
@@ -77,11 +100,11 @@ impl<C: GhostComponent> ColumnCollector for Column<C> {
                     for ((instances, values), ticks) in
                         instances.chunks(STRETCH).zip(values.chunks(STRETCH)).zip(ticks.chunks(STRETCH))
                     {
-                        if !any_fresh && !any_newer(ticks, last_run, this_run) {
+                        if !any_fresh && !since.may_contain_any(ticks) {
                             continue;
                         }
                         for ((instance, component), tick) in instances.iter().zip(values).zip(ticks) {
-                            let changed = is_newer(*tick, last_run, this_run);
+                            let changed = since.contains(*tick);
                             if changed || any_fresh {
                                 write(instance, component, changed);
                             }

@@ -180,6 +180,11 @@ impl ClientChunk {
 }
 
 impl ClientSnapshots {
+    /// By how many ticks a packet of this tick is newer than the newest so far; 0 if it is the first.
+    pub(crate) fn ticks_ahead(&self, tick: NetworkTick) -> i32 {
+        self.newest_tick.map_or(0, |newest| tick.ticks_since(newest))
+    }
+
     /// Drops everything; returns the entities that go with it.
     pub(crate) fn reset(&mut self, epoch: Option<Epoch>) -> Vec<Entity> {
         let held = self

@@ -316,7 +316,8 @@ impl RowClient {
             return Ok(());
         }
         let mut received = self.snapshots.received.clone();
-        if !matches!(received.receive(header.sequence), Reception::New | Reception::Late) {
+        let ticks = self.snapshots.ticks_ahead(header.server_tick);
+        if !matches!(received.receive_by_tick(header.sequence, ticks), Reception::New | Reception::Late) {
             return Ok(());
         }
         self.decoder.decode_lists(&header, &mut input, &self.types, &mut self.snapshots)?;

@@ -132,10 +132,13 @@ fn decode(world: &mut World, entity: Entity, packet: &[u8]) -> Result<(), Snapsh
             return Ok(());
         }
         let mut received = snapshots.received.clone();
+        let ticks = snapshots.ticks_ahead(header.server_tick);
         let before = received.acks().map(|acks| acks.newest);
-        let reception = received.receive(header.sequence);
+        let reception = received.receive_by_tick(header.sequence, ticks);
         if let Some(mut statistics) = world.get_mut::<SnapshotPacketLossStatistics>(entity) {
-            statistics.note(before, header.sequence, reception);
+            let ahead = before.map(|before| header.sequence.since_by_tick(before, ticks).unsigned_abs());
+            // Numbers begin at 0, so this is how many there were before the first.
+            statistics.note(ahead.unwrap_or(u32::from(header.sequence.0) + 1), reception);
         }
         if !matches!(reception, Reception::New | Reception::Late) {
             return Ok(());

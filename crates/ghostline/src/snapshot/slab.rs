@@ -26,6 +26,8 @@ struct Slab {
 pub(crate) struct Slabs {
     lanes: usize,
     slabs: VecDeque<Slab>,
+    /// Some row may lie before a newer one of its slot: there may be something to give back, now or later.
+    has_past: bool,
 }
 
 /// The number of set bits of `mask` below `place`.
@@ -35,7 +37,7 @@ fn rank(mask: u64, place: usize) -> usize {
 
 impl Slabs {
     pub(crate) fn new(lanes: usize) -> Self {
-        Self { lanes, slabs: VecDeque::new() }
+        Self { lanes, slabs: VecDeque::new(), has_past: false }
     }
 
     /// The number of slabs up to `tick`.
@@ -53,6 +55,7 @@ impl Slabs {
 
     /// Notes the rows that changed at a tick, newer than all before. `rows` are those of all slots.
     pub(super) fn push(&mut self, tick: NetworkTick, changed: u64, rows: &[u32], pool: &mut VectorPool) {
+        self.has_past |= !self.slabs.is_empty();
         let mut kept = pool.take(changed.count_ones() as usize * self.lanes);
         if changed == u64::MAX {
             kept.extend_from_slice(rows);
@@ -116,6 +119,11 @@ impl Slabs {
             .filter(|&index| self.slabs.get(index).is_some_and(|slab| slab.tick == tick))
     }
 
+    /// Whether any row may have to be given back, now or later. If not, there is nothing to mark.
+    pub(crate) fn has_past(&self) -> bool {
+        self.has_past
+    }
+
     /// Marks the rows that these slots got at `tick`: somebody needs them.
     pub(crate) fn mark(&mut self, slots: u64, tick: NetworkTick) {
         if let Some(slab) = self.index_of(tick).and_then(|index| self.slabs.get_mut(index)) {
@@ -141,17 +149,19 @@ impl Slabs {
 
     /// Keeps of the slabs before `since` what is marked, and of every slot the newest row up to then. Takes back all marks.
     pub(super) fn sweep(&mut self, since: NetworkTick, pool: &mut VectorPool) {
-        // Slots that have a row in a slab that is no newer than that time, and newer than the one looked at.
-        let mut covered = 0;
+        // Slots that have a row in a slab that is no newer than that time, and newer than the one looked at; and those that have any newer one.
+        let (mut covered, mut newer) = (0, 0);
+        self.has_past = false;
         for index in (0..self.slabs.len()).rev() {
             let Some(slab) = self.slabs.get_mut(index) else { return };
             let marked = std::mem::take(&mut slab.marked);
-            if slab.tick.is_newer_than(since) {
-                continue;
+            if !slab.tick.is_newer_than(since) {
+                let in_force = slab.changed & !covered;
+                covered |= slab.changed;
+                slab.keep(marked | in_force, self.lanes, pool);
             }
-            let in_force = slab.changed & !covered;
-            covered |= slab.changed;
-            slab.keep(marked | in_force, self.lanes, pool);
+            self.has_past |= slab.kept & newer != 0;
+            newer |= slab.changed;
             if slab.kept != 0 {
                 continue;
             }

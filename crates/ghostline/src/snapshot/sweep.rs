@@ -4,7 +4,7 @@
 use ghostline_wire::NetworkTick;
 
 use super::connection::SnapshotSendState;
-use super::store::RowStore;
+use super::store::{Chunk, RowStore};
 
 /// A chunk is swept every so many ticks.
 const SWEEP_EVERY_TICKS: u32 = 16;
@@ -63,9 +63,14 @@ fn sweep_chunks(
     since: NetworkTick,
     states: &mut States<'_>,
 ) {
+    let has_past = |chunk: &&mut Chunk| chunk.slabs.has_past();
+    if !chunks.clone().any(|index| store.chunks.get_mut(index).as_ref().is_some_and(has_past)) {
+        return;
+    }
     states(&mut |_, state| {
         for index in chunks.clone() {
-            if let (Some(view), Some(chunk)) = (state.views.get(index), store.chunks.get_mut(index)) {
+            let chunk = store.chunks.get_mut(index).filter(has_past);
+            if let (Some(view), Some(chunk)) = (state.views.get(index), chunk) {
                 view.mark(chunk, since);
             }
         }

@@ -2,7 +2,7 @@
 
 use bevy_ecs::prelude::Component;
 #[cfg(feature = "client")]
-use ghostline_wire::{PacketSequence, Reception};
+use ghostline_wire::Reception;
 use std::ops::{Add, Sub};
 
 /// The server's side of one connection's snapshots. On connection entities of server worlds; of the whole connection, unless it says otherwise.
@@ -59,14 +59,13 @@ pub struct SnapshotPacketLossStatistics {
 }
 
 impl SnapshotPacketLossStatistics {
-    /// A packet arrived; `before` is the newest of those before it.
+    /// A packet arrived; if it is a new one, it is so many after the newest of those before it.
     #[cfg(feature = "client")]
-    pub(crate) fn note(&mut self, before: Option<PacketSequence>, sequence: PacketSequence, reception: Reception) {
+    pub(crate) fn note(&mut self, ahead: u32, reception: Reception) {
         match reception {
             Reception::New => {
                 self.received += 1;
-                let skipped = before.map_or(sequence.0, |before| sequence.since(before).unsigned_abs() - 1);
-                self.lost += u64::from(skipped);
+                self.lost += u64::from(ahead.saturating_sub(1));
             }
             Reception::Late => {
                 self.received += 1;
@@ -127,14 +126,15 @@ impl Sub for SnapshotPacketLossStatistics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ghostline_wire::ReceivedPackets;
+    use ghostline_wire::{PacketSequence, ReceivedPackets};
 
     fn after(sequences: &[u16]) -> SnapshotPacketLossStatistics {
         let (mut statistics, mut received) = (SnapshotPacketLossStatistics::default(), ReceivedPackets::new());
         for &sequence in sequences {
             let before = received.acks().map(|acks| acks.newest);
             let sequence = PacketSequence(sequence);
-            statistics.note(before, sequence, received.receive(sequence));
+            let ahead = before.map_or(u32::from(sequence.0) + 1, |before| u32::from(sequence.0.abs_diff(before.0)));
+            statistics.note(ahead, received.receive(sequence));
         }
         statistics
     }

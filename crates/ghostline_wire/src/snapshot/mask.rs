@@ -72,8 +72,10 @@ pub fn write_mask(mask: u64, out: &mut BitWriter) {
     out.write_packed(count);
     for_each_gap(mask, |gap| {
         let zeros = gap.wrapping_shr(parameter).min(MAX_ZEROS);
-        out.write_bits64(1u64.wrapping_shl(zeros), zeros.saturating_add(1));
-        out.write_bits(gap & 1u32.wrapping_shl(parameter).wrapping_sub(1), parameter);
+        let low = gap & 1u32.wrapping_shl(parameter).wrapping_sub(1);
+        // The quotient, a one, the low bits: 40 bits at most.
+        let code = u64::from(low).wrapping_shl(1) | 1;
+        out.push(code.wrapping_shl(zeros), zeros.saturating_add(1).saturating_add(parameter));
     });
 }
 
