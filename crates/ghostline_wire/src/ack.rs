@@ -350,6 +350,7 @@ mod tests {
         assert_eq!(Epoch(255).next(), Epoch(0));
     }
 
+    // SEQ-01, with 16 bits
     #[test]
     fn ticks_tell_the_direction_of_numbers_that_wrap() {
         let since = |new, old, ticks| PacketSequence(new).since_by_tick(PacketSequence(old), ticks);

@@ -1,4 +1,4 @@
-//! When ghosts appear and vanish, for whom, and to the tick: SPWN-03, JOIN-01, and the rows of the feature table about spawns and despawns.
+//! When ghosts appear and vanish, for whom, and to the tick: SPWN-01, SPWN-03, JOIN-01, and the rows of the feature table about spawns and despawns.
 
 use crate::common::*;
 use bevy_ecs::prelude::*;
@@ -29,6 +29,27 @@ fn a_late_joiner_has_all_ghosts_and_their_number_after_four_ticks() {
     }
     fleet.ticks(30);
     assert_eq!(newest_rows(fleet.client(0).world()), newest_rows(fleet.server().world()));
+}
+
+// SPWN-01
+#[test]
+fn one_predicted_ghost_is_one_ghost_of_the_same_id_on_both_sides_however_long_one_waits() {
+    for wait in [4, 10, 100] {
+        let mut fleet = Fleet::builder().plugin(Game).build();
+        fleet.connect_all();
+        fleet.go_in_game_all();
+        fleet.server().world_mut().spawn_ghost::<Walker>(Position::default());
+        for ticks in [wait, 100] {
+            fleet.ticks(ticks);
+            let ids = |world: &mut World| -> Vec<u32> {
+                let mut walkers = world.query_filtered::<&GhostInstance, With<Walker>>();
+                walkers.iter(world).map(|ghost| ghost.ghost_id).collect()
+            };
+            let on_server = ids(fleet.server().world_mut());
+            assert_eq!(on_server.len(), 1, "after {wait} ticks");
+            assert_eq!(ids(fleet.client(0).world_mut()), on_server, "after {wait} ticks");
+        }
+    }
 }
 
 // SPWN-03

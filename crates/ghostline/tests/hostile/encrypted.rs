@@ -1,4 +1,5 @@
 //! The same attacks inside QUIC's encryption, by a peer with a valid connection; and what somebody outside of it can try.
+//! `GHOSTLINE_SOAK` is the number of damaged messages of each kind, 1 stands for 10,000.
 
 use std::time::Duration;
 
@@ -8,6 +9,12 @@ use ghostline::stats::NetworkStats;
 use ghostline_testkit::{LinkConditions, LinkProfile};
 
 use crate::game::*;
+
+/// Damaged messages of each kind.
+fn damaged_messages() -> u32 {
+    let soak = std::env::var("GHOSTLINE_SOAK").ok().and_then(|messages| messages.parse().ok());
+    soak.map_or(200, |messages| if messages == 1 { 10_000 } else { messages })
+}
 
 #[test]
 fn damaged_messages_of_every_kind_cost_only_their_sender() {
@@ -19,7 +26,7 @@ fn damaged_messages_of_every_kind_cost_only_their_sender() {
     let mut ends = 0;
     for (direction, kind) in [(up, MessageKind::Command), (up, MessageKind::Rpc), (down, MessageKind::Snapshot)] {
         let honest = arena.record(direction, kind, 20);
-        for number in 0..200 {
+        for number in 0..damaged_messages() {
             let message = if dice.one_in(3) {
                 garbage(kind, &mut dice)
             } else {
