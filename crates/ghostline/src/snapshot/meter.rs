@@ -49,26 +49,25 @@ impl Laps {
 impl BitMeter {
     /// Counts a packet that was sent; `bodies` are its chunks in order.
     pub(super) fn count(&mut self, packet: &[u8], bodies: impl Iterator<Item = PlacedBody>, origin: Origin<'_>) {
-        let Some(counted) = &mut self.counted else { return };
+        let Some(mut counted) = self.counted.take() else { return };
         counted.packets += 1;
         self.rows.begin(origin);
         let mut input = BitReader::new(packet);
         let mut laps = Laps { remaining: input.remaining_bits() };
-        let read = self.read(&mut input, &mut laps, bodies, origin);
+        let read = self.read(&mut counted, &mut input, &mut laps, bodies, origin);
         debug_assert_eq!(read, Ok(()), "what was written can be read");
-        if let Some(counted) = &mut self.counted {
-            counted.unknown_bits += laps.remaining as u64;
-        }
+        counted.unknown_bits += laps.remaining as u64;
+        self.counted = Some(counted);
     }
 
     fn read(
         &mut self,
+        counted: &mut SnapshotBits,
         input: &mut BitReader<'_>,
         laps: &mut Laps,
         mut bodies: impl Iterator<Item = PlacedBody>,
         origin: Origin<'_>,
     ) -> Result<(), DecodeError> {
-        let Some(counted) = &mut self.counted else { return Ok(()) };
         input.read_u8()?;
         let header = SnapshotHeader::decode(input)?;
         counted.header_bits += laps.lap(input);
@@ -111,7 +110,7 @@ struct RowMeter {
     coder_of: Option<(u16, PredictionBase, ModelId)>,
     model: RowModel,
     row: Vec<u32>,
-    /// The numbers of bodies.
+    /// The numbers of bodies, kept within a tick for those that are known.
     numbers: Vec<u64>,
     /// Where the numbers of those rows lie that were copied from a place in the cache. Whoever has them from there, too, has the same bits.
     known: Vec<((usize, usize), usize)>,
@@ -160,8 +159,9 @@ impl RowMeter {
         self.numbers.resize(begin + COMPONENTS + account.components.len(), 0);
         let read = self.read_rows(input, laps, begin, &ty.layout, chunk, body.changed, base, origin);
         add(account, &self.numbers[begin..]);
-        if let (Some((copied, Err(place))), Ok(())) = (known, read) {
-            self.known.insert(place, (copied, begin));
+        match known {
+            Some((copied, Err(place))) if read.is_ok() => self.known.insert(place, (copied, begin)),
+            _ => self.numbers.truncate(begin),
         }
         read
     }
