@@ -1,9 +1,11 @@
-//! The commands `common`, `cubes`, `asteroids`, `prediction` and `thin`: one line of JSON each. What can't be run is said on the error output, with status 2.
+//! The commands `common`, `cubes`, `asteroids`, `keys`, `prediction` and `thin`: one line of JSON each, `keys` several. What can't be run is said on the
+//! error output, with status 2.
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ghostline_bench::asteroids;
 use ghostline_bench::common::{self, Setup};
 use ghostline_bench::cubes::{self, Options};
+use ghostline_bench::keys::{self, Figures};
 use ghostline_bench::prediction::{self, Wrong};
 use ghostline_bench::thin;
 use std::path::PathBuf;
@@ -116,6 +118,30 @@ enum Command {
         #[arg(long)]
         udp: bool,
     },
+    /// What each kind of baseline key costs and saves, over links that differ.
+    Keys {
+        /// Agents.
+        #[arg(long, default_value_t = 1000)]
+        n: usize,
+        /// Clients.
+        #[arg(long, default_value_t = 64)]
+        c: usize,
+        /// Share of agents that moves.
+        #[arg(long, default_value_t = 1.0)]
+        p: f64,
+        /// Ticks that are measured.
+        #[arg(long, default_value_t = 600)]
+        ticks: usize,
+        /// Ticks of motion before.
+        #[arg(long, default_value_t = 240)]
+        warm: usize,
+        /// Any packet takes up to so much longer, in ms.
+        #[arg(long, default_value_t = 8.0)]
+        jitter: f32,
+        /// Seed of everything that the links do.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Drifting asteroids through the codec.
     Asteroids {
         /// Age of the newest acknowledged baseline, in frames.
@@ -157,6 +183,15 @@ fn main() -> ExitCode {
         Command::Thin { thin, full, ghosts, seconds, threads, udp } => {
             thin::run(thin::Setup { thin, full, ghosts, seconds, threads, udp })
         }
+        Command::Keys { n, c, p, ticks, warm, jitter, seed } => {
+            let setup = keys::Setup { agents: n, clients: c, moving: p, ticks, warm, jitter_ms: jitter, seed };
+            tell(Figures::TABLE_HEAD);
+            keys::run(&setup, |figures| {
+                figures.report().print();
+                tell(&figures.table_row());
+            });
+            return ExitCode::SUCCESS;
+        }
         Command::Asteroids { lag, bits } => Ok(asteroids::run(lag, bits)),
     };
     match report {
@@ -168,8 +203,12 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the standard output is for figures")]
 fn refuse(error: &str) -> ExitCode {
-    eprintln!("{error}");
+    tell(error);
     ExitCode::from(2)
+}
+
+#[expect(clippy::print_stderr, reason = "the standard output is for lines of JSON")]
+fn tell(line: &str) {
+    eprintln!("{line}");
 }

@@ -24,7 +24,8 @@ impl Rng {
         low + (high - low) * self.unit()
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    /// From 0 up to `n`, which must not be 0.
+    pub fn below(&mut self, n: usize) -> usize {
         (self.next_u64() % n as u64) as usize
     }
 }

@@ -6,8 +6,8 @@ use ghostline_wire::{
     limits, packed_bits, write_ghost_body,
 };
 
+use super::base::{AgeCounts, ChosenBase};
 use super::bits::bits;
-use super::connection::SnapshotSendState;
 use super::encode::{EncodeRequest, EncodeType};
 use super::models::{ModelId, Models};
 use super::store::{Chunk, RowStore};
@@ -17,9 +17,6 @@ pub(super) const SLOTS: usize = limits::CHUNK_SLOTS as usize;
 
 /// Every cached delta begins with the bits that say: against the same baseline as the row before. Where that is not so, they are replaced.
 pub(super) const DELTA_BITS: usize = 2;
-
-/// Spans that are tried in turn if a client lacks the rows of the best one.
-const OTHER_SPANS: [u32; 6] = [2, 1, 4, 3, 8, 6];
 
 /// Where a row lies in the cache.
 #[derive(Clone, Copy, Default)]
@@ -84,16 +81,6 @@ impl Entry {
     }
 }
 
-/// What a chunk's predicted rows start from, for one client.
-#[derive(Clone, Copy)]
-pub(super) struct ChosenBase {
-    pub base: PredictionBase,
-    pub model: ModelId,
-    entry: usize,
-    /// The ghosts whose rows this client surely has.
-    pub usable: u64,
-}
-
 /// Where the rows of one body lie.
 #[derive(Clone, Copy)]
 pub(super) enum Source {
@@ -130,6 +117,8 @@ pub(super) struct RowCache {
     /// Rows encoded since the world began.
     pub encoded: u64,
     pub models: Models,
+    /// How old the clients' newest ticks are.
+    pub ages: AgeCounts,
     coder: RowCoder,
     /// What the coder is prepared for.
     coder_of: Option<(u16, PredictionBase, ModelId)>,
@@ -146,6 +135,7 @@ impl Default for RowCache {
             chosen: [CachedRow::default(); SLOTS],
             encoded: 0,
             models: Models::default(),
+            ages: AgeCounts::default(),
             coder: RowCoder::default(),
             coder_of: None,
         }
@@ -164,87 +154,8 @@ impl RowCache {
         self.heads.clear();
         self.heads.resize(store.chunks.len(), 0);
         self.used = 0;
+        self.ages.begin();
         self.models.begin(request.tick, |index| request.types.get(index).map(|ty| &ty.layout));
-    }
-
-    /// What a client's rows of a chunk can be predicted from: the newest tick that arrived, if most of the ghosts have a row of it.
-    pub(super) fn choose_base(
-        &mut self,
-        request: &EncodeRequest<'_>,
-        ty: &EncodeType,
-        chunk: &Chunk,
-        index: usize,
-        state: &SnapshotSendState,
-        view: &ChunkView,
-        wanted: u64,
-    ) -> Option<ChosenBase> {
-        let among = wanted & view.acked();
-        if among == 0 {
-            return None;
-        }
-        let now = request.tick;
-        let mut tick = state.newest_acked_tick?;
-        let mut usable = view.holds_at(chunk, tick, among, now);
-        if usable.count_ones() * 2 < among.count_ones() {
-            tick = view.newest_acked()?;
-            usable = view.holds_at(chunk, tick, among, now);
-        }
-        let age =
-            u32::try_from(now.ticks_since(tick)).ok().filter(|age| (1..=limits::MAX_SLOPE_TICKS).contains(age))?;
-        let preferred = self.models.preferred(chunk.ghost_type, age)?;
-        let (base, usable) = if ty.single_baseline || request.single_baseline {
-            (PredictionBase { age, span: 0, curved: false }, usable)
-        } else {
-            self.with_earlier(chunk, view, preferred, tick, usable, now)
-        };
-        let published = self.models.get(chunk.ghost_type, base)?;
-        let model = published.id;
-        if usable == 0 || !state.models.can_name(model, state.packets_sent()) {
-            return None;
-        }
-        let entry = self.entry(index, Key::Predicted(base));
-        Some(ChosenBase { base, model, entry, usable })
-    }
-
-    /// The base with as many earlier rows as most of the usable ghosts have, and who has them.
-    fn with_earlier(
-        &self,
-        chunk: &Chunk,
-        view: &ChunkView,
-        preferred: PredictionBase,
-        tick: NetworkTick,
-        usable: u64,
-        now: NetworkTick,
-    ) -> (PredictionBase, u64) {
-        let enough = |slots: u64| slots.count_ones() * 4 >= usable.count_ones() * 3;
-        let hold = PredictionBase { span: 0, curved: false, ..preferred };
-        if preferred.span == 0 || usable == 0 {
-            return (hold, usable);
-        }
-        let near = view.holds_at(chunk, tick.sub(preferred.span), usable, now);
-        if enough(near) {
-            if !preferred.curved {
-                return (preferred, near);
-            }
-            let far = view.holds_at(chunk, tick.sub(2 * preferred.span), near, now);
-            if enough(far) {
-                return (preferred, far);
-            }
-        }
-        let slope = PredictionBase { curved: false, ..preferred };
-        if self.models.get(chunk.ghost_type, slope).is_none() {
-            return (hold, usable);
-        }
-        if enough(near) {
-            return (slope, near);
-        }
-        for span in OTHER_SPANS.into_iter().filter(|span| *span != preferred.span) {
-            let near = view.holds_at(chunk, tick.sub(span), usable, now);
-            if enough(near) {
-                return (PredictionBase { span, ..slope }, near);
-            }
-        }
-        (hold, usable)
     }
 
     /// Takes as many of the wanted ghosts of a chunk as fit; where they lie is in the choice's source.
@@ -372,16 +283,34 @@ impl RowCache {
         self.entries[entry].rows[place]
     }
 
+    /// The entries of a chunk, the newest first, by their places.
+    fn entries_of(&self, chunk: usize) -> impl Iterator<Item = (usize, &Entry)> {
+        let mut next = self.heads.get(chunk).copied().unwrap_or(0);
+        std::iter::from_fn(move || {
+            let index = next.checked_sub(1)?;
+            let entry = self.entries.get(index)?;
+            next = entry.next;
+            Some((index, entry))
+        })
+    }
+
+    /// What rows of a chunk were predicted from in this tick.
+    pub(super) fn bases_of(&self, chunk: usize) -> impl Iterator<Item = PredictionBase> {
+        self.entries_of(chunk).filter_map(|(_, entry)| match entry.key {
+            Key::Predicted(base) => Some(base),
+            Key::Plain(_) => None,
+        })
+    }
+
+    /// The entry of a chunk for rows that are predicted from a base.
+    pub(super) fn predicted_entry(&mut self, chunk: usize, base: PredictionBase) -> usize {
+        self.entry(chunk, Key::Predicted(base))
+    }
+
     /// The entry of a chunk and a key, made at its first use.
     fn entry(&mut self, chunk: usize, key: Key) -> usize {
-        let head = self.heads.get(chunk).copied().unwrap_or(0);
-        let mut next = head;
-        while let Some(index) = next.checked_sub(1) {
-            let Some(entry) = self.entries.get(index) else { break };
-            if entry.key == key {
-                return index;
-            }
-            next = entry.next;
+        if let Some((index, _)) = self.entries_of(chunk).find(|(_, entry)| entry.key == key) {
+            return index;
         }
         let index = self.used;
         self.used += 1;
@@ -389,7 +318,7 @@ impl RowCache {
             self.entries.push(Entry::default());
         }
         let entry = &mut self.entries[index];
-        (entry.key, entry.next) = (key, head);
+        (entry.key, entry.next) = (key, self.heads[chunk]);
         (entry.filled, entry.missing, entry.run) = (0, 0, 0);
         self.heads[chunk] = index + 1;
         index

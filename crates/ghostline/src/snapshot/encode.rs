@@ -3,6 +3,7 @@
 
 use ghostline_wire::{NetworkTick, PrefabEntry, RowLayout, RowModel, limits};
 
+use super::base::BaselineKeys;
 use super::cache::RowCache;
 use super::connection::SnapshotSendState;
 use super::meter::{BitMeter, Origin};
@@ -80,6 +81,8 @@ pub(crate) struct EncodeRequest<'a> {
     pub fragmented_bytes: usize,
     /// No row is predicted from more than its baseline.
     pub single_baseline: bool,
+    /// Which baselines rows are told against.
+    pub keys: BaselineKeys,
     /// Ghosts below this priority wait, but for the first time.
     pub min_send_importance: u32,
     pub first_send_importance_multiplier: u32,
@@ -130,6 +133,7 @@ impl Encoder {
     ) {
         self.counts = EncodeCounts::default();
         self.cache.begin(request, store);
+        self.cache.ages.note(state.newest_acked_tick, request.tick);
         let encoded = self.cache.encoded;
         self.candidates.gather(request, store, state, &self.sizes);
         let budget_bytes = state.budget_bytes.min(request.packet_bytes as f64 * f64::from(request.max_packets));

@@ -8,6 +8,8 @@ mod settings;
 #[cfg(feature = "server")]
 mod acks;
 #[cfg(feature = "server")]
+mod base;
+#[cfg(feature = "server")]
 mod cache;
 #[cfg(feature = "server")]
 mod connection;

@@ -8,8 +8,9 @@ use ghostline_wire::{
 };
 use std::ops::Range;
 
+use super::base::ChosenBase;
 use super::bits::bits;
-use super::cache::{CachedRow, Choice, ChosenBase, DELTA_BITS, RowCache, SLOTS, Source};
+use super::cache::{CachedRow, Choice, DELTA_BITS, RowCache, SLOTS, Source};
 use super::connection::{PacketContent, SnapshotSendState};
 use super::encode::{EncodeCounts, EncodeRequest, EncodeType};
 use super::models::ModelId;

@@ -6,6 +6,7 @@ use ghostline_wire::{
     SnapshotAcks, SnapshotHeader,
 };
 
+pub use super::base::BaselineKeys;
 use super::client::ClientSnapshots;
 use super::connection::SnapshotSendState;
 use super::decode::{DecodeType, Decoder, SnapshotError};
@@ -79,6 +80,7 @@ pub struct RowServer {
     tick: NetworkTick,
     totals: EncodeTotals,
     max_history_bytes: usize,
+    keys: BaselineKeys,
 }
 
 /// What the server knows of a client.
@@ -109,6 +111,7 @@ impl RowServer {
             tick: NetworkTick::new(0),
             totals: EncodeTotals::default(),
             max_history_bytes: usize::MAX,
+            keys: BaselineKeys::default(),
         }
     }
 
@@ -119,6 +122,11 @@ impl RowServer {
             ty.send_interval_ticks = settings.send_interval_ticks.max(1);
             ty.single_baseline = settings.single_baseline;
         }
+    }
+
+    /// Sets which baselines rows are told against, for all clients.
+    pub fn set_baseline_keys(&mut self, keys: BaselineKeys) {
+        self.keys = keys;
     }
 
     /// Past rows take at most so many bytes; beyond, the slowest client loses its baselines. No bound at first.
@@ -211,6 +219,7 @@ impl RowServer {
             interval_ticks: 1,
             fragmented_bytes: ghostline_transport::limits::MAX_FRAGMENTED_BYTES,
             single_baseline: false,
+            keys: self.keys,
             min_send_importance: 0,
             first_send_importance_multiplier: 1,
         };

@@ -4,6 +4,7 @@ use bevy_ecs::prelude::{Entity, Mut, World};
 use ghostline_transport::Pipeline;
 use ghostline_wire::NetworkTick;
 
+use super::base::BaselineKeys;
 use super::connection::SnapshotSendState;
 use super::encode::EncodeRequest;
 use super::server::ServerSnapshots;
@@ -160,6 +161,7 @@ fn send_to(world: &mut World, snapshots: &mut ServerSnapshots, entity: Entity, n
         interval_ticks: now.interval,
         fragmented_bytes,
         single_baseline: data.force_single_baseline,
+        keys: BaselineKeys::default(),
         min_send_importance: data.min_send_importance,
         first_send_importance_multiplier: data.first_send_importance_multiplier,
     };
