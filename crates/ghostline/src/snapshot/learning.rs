@@ -1,7 +1,7 @@
 //! Statistics of how rows go on from their baselines, of one ghost type and age: which rows to predict a field from, and with which parameters
 //! what is left over is short. Fed by `models` with some of the rows that are encoded. Nothing but integers: the same rows, the same models.
 
-use ghostline_wire::{CLASSES, LaneCodec, Order, PredictionBase, RowLayout, RowModel, SILENT, Steps};
+use ghostline_wire::{CLASSES, LaneCodec, Order, PredictionBase, RowLayout, RowModel, SILENT};
 
 /// The spans that are tried, in ticks.
 pub(super) const SPANS: [u32; 6] = [1, 2, 3, 4, 6, 8];
@@ -98,10 +98,7 @@ impl Search {
         let Some(earlier) = sample.earlier else { return };
         self.fields.resize(layout.fields().len(), [0; WAYS]);
         self.rows += 1;
-        let steps = SPANS.map(|span| {
-            let base_of = PredictionBase { age: sample.age, span, curved: true };
-            (base_of.steps(Order::Slope), base_of.steps(Order::Curve))
-        });
+        let steps = SPANS.map(|span| PredictionBase { age: sample.age, span, curved: true }.steps(Order::Curve));
         let mut first = 0;
         for ((count, codec), costs) in layout.fields().zip(&mut self.fields) {
             let lanes = first..first + count;
@@ -112,12 +109,11 @@ impl Search {
             for lane in lanes {
                 let (row, base) = (sample.row[lane], sample.base[lane]);
                 costs[0] += size(zig_zag(row.wrapping_sub(base))) as u32;
-                for (place, ((slope, curve), (near, far))) in steps.iter().zip(&earlier).enumerate() {
-                    let left = |steps: Steps| {
-                        size(zig_zag(row.wrapping_sub(steps.expect(base, near[lane], far[lane])))) as u32
-                    };
-                    costs[1 + place] += left(*slope);
-                    costs[1 + SPANS.len() + place] += left(*curve);
+                let left = |expected: u32| size(zig_zag(row.wrapping_sub(expected))) as u32;
+                for (place, (steps, (near, far))) in steps.iter().zip(&earlier).enumerate() {
+                    let [slope, curve] = steps.expect_both(base, near[lane], far[lane]);
+                    costs[1 + place] += left(slope);
+                    costs[1 + SPANS.len() + place] += left(curve);
                 }
             }
         }

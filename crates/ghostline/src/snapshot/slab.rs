@@ -110,7 +110,8 @@ impl Slabs {
     /// The rows as they were at `tick`.
     pub(crate) fn at(&self, tick: NetworkTick) -> RowsAt<'_> {
         let count = self.count_until(tick);
-        RowsAt { slabs: self, count, unknown: self.unknown_until(count, tick) }
+        let newest = count.checked_sub(1).and_then(|last| self.slabs.get(last));
+        RowsAt { slabs: self, newest, count, unknown: self.unknown_until(count, tick) }
     }
 
     fn index_of(&self, tick: NetworkTick) -> Option<usize> {
@@ -203,8 +204,9 @@ impl Slab {
 #[derive(Clone, Copy)]
 pub(crate) struct RowsAt<'a> {
     slabs: &'a Slabs,
-    /// Slabs up to that tick.
+    /// Slabs up to that tick, and the last of them.
     count: usize,
+    newest: Option<&'a Slab>,
     /// Slots whose row of that tick is no longer known.
     unknown: u64,
 }
@@ -216,6 +218,10 @@ impl<'a> RowsAt<'a> {
         let bit = 1u64 << place;
         if self.unknown & bit != 0 {
             return None;
+        }
+        // What moves is in the last one.
+        if let Some(slab) = self.newest.filter(|slab| slab.kept & bit != 0) {
+            return self.slabs.row_of(slab, place);
         }
         for slab in self.slabs.slabs.range(..self.count).rev() {
             if slab.kept & bit != 0 {

@@ -66,11 +66,19 @@ impl Steps {
     #[must_use]
     #[inline]
     pub fn expect(self, base: u32, earlier: u32, earliest: u32) -> u32 {
+        let [_, curve] = self.expect_both(base, earlier, earliest);
+        curve
+    }
+
+    /// As [`expect`](Self::expect): along the slope alone, and with the bend.
+    #[must_use]
+    #[inline]
+    pub fn expect_both(self, base: u32, earlier: u32, earliest: u32) -> [u32; 2] {
         let last = base.wrapping_sub(earlier).cast_signed();
         let before = earlier.wrapping_sub(earliest).cast_signed();
+        let slope = i64::from(last).wrapping_mul(self.slope).wrapping_add(1 << 15);
         let bend = i64::from(last.wrapping_sub(before)).wrapping_mul(self.bend);
-        let ahead = i64::from(last).wrapping_mul(self.slope).wrapping_add(bend).wrapping_add(1 << 15) >> 16;
-        base.wrapping_add(ahead as u32)
+        [slope, slope.wrapping_add(bend)].map(|ahead| base.wrapping_add((ahead >> 16) as u32))
     }
 }
 
