@@ -305,6 +305,20 @@ fn a_ghost_that_rested_for_an_hour_beside_one_that_moved_is_sent_as_a_difference
     assert_eq!(park.peers[0].client.row(resting).unwrap().1, park.walkers[0].row);
 }
 
+// Numbers of packets have 16 bits: half of them tell newer from older, all if the ticks do.
+#[test]
+fn after_forty_thousand_lost_packets_a_client_goes_on_with_the_next_one() {
+    let mut park = Park::new(3, 11);
+    park.add_client(ONE_WAY_TICKS, 0);
+    park.join(SendLimits::default());
+    park.peers[0].loss_percent = 100;
+    (0..40_000).for_each(|tick| park.step(SendLimits::default(), |_| tick % 100 == 0));
+    park.peers[0].loss_percent = 0;
+    // A round trip, and what is sent before the first acknowledgement is back.
+    (0..4 * ONE_WAY_TICKS).for_each(|_| park.step(SendLimits::default(), |_| true));
+    assert!(park.ages(0).all(|age| age <= ONE_WAY_TICKS + 1), "{:?}", park.ages(0).collect::<Vec<_>>());
+}
+
 /// Many clients that get far less than they need, with round trips of 40 to 300 ms and 0 to 10 % loss. Returns bytes of memory.
 fn starve_many(ghosts: usize, clients: usize, ticks: usize, packet_bytes: usize) -> usize {
     let mut park = Park::new(ghosts, 12);
