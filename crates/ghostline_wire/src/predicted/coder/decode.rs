@@ -3,7 +3,7 @@
 use super::super::base::BaseRows;
 use super::super::model::SILENT;
 use super::super::rice::read_rice;
-use super::{FieldPlan, LanePlan, RowCoder, RowForm, speed};
+use super::{ComponentPlan, FieldPlan, LanePlan, RowCoder, RowForm, speed};
 use crate::bits::BitReader;
 use crate::error::DecodeError;
 use crate::packed::un_zig_zag;
@@ -68,64 +68,70 @@ impl RowCoder {
     /// As [`decode_usual`], which knows of no components because it is faster so.
     fn decode_usual_by_component(
         &self,
-        mut lanes: Lanes<'_>,
-        mut row: &mut [u32],
+        lanes: Lanes<'_>,
+        row: &mut [u32],
         input: &mut BitReader<'_>,
-        mut after: impl FnMut(&BitReader<'_>),
+        after: impl FnMut(&BitReader<'_>),
     ) -> Result<(), DecodeError> {
-        let mut fields = self.fields.as_slice();
-        for component in &self.components {
-            for field in fields.split_off(..component.fields as usize).unwrap_or_default() {
-                let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
-                let own_lanes = lanes.take(field.lanes);
-                if field.usual {
-                    field.decode(own_lanes, own, false, input)?;
-                }
-            }
-            after(input);
-        }
-        Ok(())
+        self.walk(lanes, row, input, after, |_, _| Ok(true), |_, field, _, _| Ok(field.usual.then_some(false)))
     }
 
     fn decode_mixed(
         &self,
-        mut lanes: Lanes<'_>,
-        mut row: &mut [u32],
+        lanes: Lanes<'_>,
+        row: &mut [u32],
         input: &mut BitReader<'_>,
-        mut after: impl FnMut(&BitReader<'_>),
+        after: impl FnMut(&BitReader<'_>),
     ) -> Result<(), DecodeError> {
-        let mut fields = self.fields.as_slice();
-        for component in &self.components {
-            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
-            let differs = component.others == 1 || component.others > 1 && input.read_bool()?;
-            for field in own_fields {
-                let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
-                let own_lanes = lanes.take(field.lanes);
-                if field.usual || differs && input.read_bool()? {
-                    field.decode(own_lanes, own, !field.usual, input)?;
-                }
-            }
-            after(input);
-        }
-        Ok(())
+        self.walk(
+            lanes,
+            row,
+            input,
+            after,
+            |component, input| Ok(component.others == 1 || component.others > 1 && input.read_bool()?),
+            |_, field, differs, input| Ok((field.usual || differs && input.read_bool()?).then_some(!field.usual)),
+        )
     }
 
     fn decode_flagged(
+        &self,
+        lanes: Lanes<'_>,
+        row: &mut [u32],
+        input: &mut BitReader<'_>,
+        after: impl FnMut(&BitReader<'_>),
+    ) -> Result<(), DecodeError> {
+        self.walk(
+            lanes,
+            row,
+            input,
+            after,
+            |_, input| Ok(self.components.len() == 1 || input.read_bool()?),
+            |component, _, changed, input| {
+                Ok((changed && (component.fields == 1 || input.read_bool()?)).then_some(true))
+            },
+        )
+    }
+
+    /// Goes through a row component by component. `component_flag` reads what stands before its fields; `field_flag`, which is told of that, what stands
+    /// before a field, and says whether the field follows, and if so whether with its silent lanes.
+    #[inline]
+    fn walk(
         &self,
         mut lanes: Lanes<'_>,
         mut row: &mut [u32],
         input: &mut BitReader<'_>,
         mut after: impl FnMut(&BitReader<'_>),
+        component_flag: impl Fn(&ComponentPlan, &mut BitReader<'_>) -> Result<bool, DecodeError>,
+        field_flag: impl Fn(&ComponentPlan, FieldPlan, bool, &mut BitReader<'_>) -> Result<Option<bool>, DecodeError>,
     ) -> Result<(), DecodeError> {
         let mut fields = self.fields.as_slice();
         for component in &self.components {
-            let own_fields = fields.split_off(..component.fields as usize).unwrap_or_default();
-            let changed = self.components.len() == 1 || input.read_bool()?;
-            for field in own_fields {
+            let flag = component_flag(component, input)?;
+            for field in fields.split_off(..component.fields as usize).unwrap_or_default() {
                 let own = row.split_off_mut(..usize::from(field.lanes)).unwrap_or_default();
                 let own_lanes = lanes.take(field.lanes);
-                if changed && (own_fields.len() == 1 || input.read_bool()?) {
-                    field.decode(own_lanes, own, true, input)?;
+                if let Some(with_silent) = field_flag(component, *field, flag, input)? {
+                    field.decode(own_lanes, own, with_silent, input)?;
                 }
             }
             after(input);
